@@ -1,0 +1,38 @@
+"""Tune scikit-learn estimators by hypergradients: the derivative of the cross-validated loss.
+
+>>> from scipy.stats import loguniform
+>>> from sklearn.datasets import load_diabetes
+>>> from sklearn.linear_model import Ridge
+>>> from skhypergrad import HypergradSearchCV
+>>> X, y = load_diabetes(return_X_y=True)
+>>> search = HypergradSearchCV(Ridge(), {"alpha": loguniform(1e-4, 1e4)}).fit(X, y)
+>>> print(f"alpha = {search.best_params_['alpha']:.4f}, R2 = {search.best_score_:.4f}")
+alpha = 0.0005, R2 = 0.4823
+"""
+
+__version__ = "0.1.0"
+
+_HOMES = {
+    "BoundaryWarning": "skhypergrad.exceptions",
+    "HypergradSearchCV": "skhypergrad.model_selection",
+    "NotTunableError": "skhypergrad.exceptions",
+    "Real": "skhypergrad.bilevel.space",
+    "register": "skhypergrad.adapters",
+}
+
+__all__ = ["BoundaryWarning", "HypergradSearchCV", "NotTunableError", "Real", "register"]
+
+
+def __getattr__(name):
+    # loaded on first use, so that importing the package does not import JAX
+    import importlib
+
+    if name in _HOMES:
+        return getattr(importlib.import_module(_HOMES[name]), name)
+    if name in ("adapters", "bilevel", "exceptions", "model_selection"):
+        return importlib.import_module(f"skhypergrad.{name}")
+    raise AttributeError(f"module 'skhypergrad' has no attribute {name!r}")
+
+
+def __dir__():
+    return sorted([*globals(), *_HOMES])

@@ -1,0 +1,41 @@
+"""Every private name of scikit-learn that the package uses, in one place; `tests/test_compat.py` is its contract."""
+
+from __future__ import annotations
+
+from sklearn.metrics._scorer import _BaseScorer, _PassthroughScorer
+from sklearn.model_selection._search import BaseSearchCV
+from sklearn.utils._param_validation import Interval, StrOptions
+from sklearn.utils.validation import _check_method_params, _check_sample_weight
+
+SearchBase = BaseSearchCV
+check_method_params = _check_method_params
+check_sample_weight = _check_sample_weight
+
+
+def scorer_parts(scorer):
+    """(metric, sign, keyword arguments) of a scorer made by scikit-learn; None for any other callable."""
+    if isinstance(scorer, _BaseScorer):
+        return scorer._score_func, scorer._sign, scorer._kwargs
+    return None
+
+
+def is_default_scorer(scorer) -> bool:
+    """Whether the scorer is the estimator's own `score`."""
+    return isinstance(scorer, _PassthroughScorer)
+
+
+def individual_scorers(scorer) -> dict:
+    """The scorers of a multimetric scorer by name; of a single one under the name "score"."""
+    return dict(getattr(scorer, "_scorers", {"score": scorer}))
+
+
+__all__ = [
+    "Interval",
+    "SearchBase",
+    "StrOptions",
+    "check_method_params",
+    "check_sample_weight",
+    "individual_scorers",
+    "is_default_scorer",
+    "scorer_parts",
+]

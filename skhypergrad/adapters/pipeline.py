@@ -1,0 +1,100 @@
+"""What the last step of a pipeline sees: preprocessing fitted on each fold's training rows, and nowhere else.
+
+The pipeline runs as it is, with its last estimator replaced by one that keeps what it is given. So caching, passthrough,
+nested pipelines, fit parameters and metadata routing are scikit-learn's own doing, and nothing leaks.
+"""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+from sklearn.base import BaseEstimator, clone
+from sklearn.pipeline import Pipeline
+from sklearn.utils import _safe_indexing
+from sklearn.utils.metadata_routing import get_routing_for_object
+from sklearn.utils.parallel import Parallel, delayed
+
+from skhypergrad.adapters._compat import check_method_params
+
+
+class Preprocessed(NamedTuple):
+    """One fold as the last estimator sees it.
+
+    Attributes
+    ----------
+    X_train, X_test : arrays or sparse matrices, row-aligned with the split's indices
+    fit_params : dict, what the pipeline hands to the last estimator's fit
+    pipeline : the fitted pipeline, its last estimator a recorder; None without a pipeline
+    """
+
+    X_train: Any
+    X_test: Any
+    fit_params: dict
+    pipeline: Any
+
+
+class _Recorder(BaseEstimator):
+    """Stands in for `estimator` at the end of a pipeline and keeps what its fit is given."""
+
+    def __init__(self, estimator=None):
+        self.estimator = estimator
+
+    def fit(self, X, y=None, **fit_params):
+        self.X_, self.fit_params_ = X, fit_params
+        return self
+
+    def get_metadata_routing(self):
+        return get_routing_for_object(self.estimator)
+
+    def __sklearn_tags__(self):
+        return self.estimator.__sklearn_tags__()
+
+
+def last_step(estimator) -> tuple[str, Any]:
+    """(prefix, estimator) of the last step of nested pipelines; ("", estimator) outside of a pipeline."""
+    prefix = ""
+    while type(estimator) is Pipeline and estimator.steps:
+        name, estimator = estimator.steps[-1]
+        prefix += f"{name}__"
+    return prefix, estimator
+
+
+def preprocess(estimator, X, y, splits, fit_params, n_jobs) -> list[Preprocessed]:
+    """Fit the preprocessing of a pipeline on every fold's training rows and apply it to both parts.
+
+    Parameters
+    ----------
+    estimator : Pipeline
+    X, y : as given to fit
+    splits : list of (train, test) index arrays
+    fit_params : dict, split by rows where they have as many
+    n_jobs : int or None, folds at a time
+    """
+    prefix, last = last_step(estimator)
+    recording = clone(estimator).set_params(**{prefix.removesuffix("__"): _Recorder(last)})
+    return Parallel(n_jobs=n_jobs)(
+        delayed(_preprocess_fold)(clone(recording), X, y, train, test, fit_params) for train, test in splits
+    )
+
+
+def _preprocess_fold(pipeline, X, y, train, test, fit_params) -> Preprocessed:
+    rows = check_method_params(X, fit_params, indices=train)
+    pipeline.fit(_safe_indexing(X, train), None if y is None else _safe_indexing(y, train), **rows)
+    recorder = last_step(pipeline)[1]
+    X_test = _transform(pipeline, _safe_indexing(X, test))
+    kept = Preprocessed(recorder.X_, X_test, recorder.fit_params_, pipeline)
+    del recorder.X_, recorder.fit_params_
+    return kept
+
+
+def _transform(pipeline, X):
+    while type(pipeline) is Pipeline:
+        if len(pipeline.steps) > 1:
+            X = pipeline[:-1].transform(X)
+        pipeline = pipeline.steps[-1][1]
+    return X
+
+
+def with_last_step(pipeline, estimator):
+    """The fitted pipeline with a fitted last estimator in the recorder's place."""
+    return pipeline.set_params(**{last_step(pipeline)[0].removesuffix("__"): estimator})

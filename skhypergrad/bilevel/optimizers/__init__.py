@@ -1,0 +1,11 @@
+"""Outer optimizers: they see an oracle on the free scale, never a problem.
+
+    minimize(oracle, theta, bounds, budget) -> Status        oracle(theta, carry, tol) -> Answer
+
+The oracle records every evaluation; the point that is returned is chosen from that record by `tune`.
+"""
+
+from skhypergrad.bilevel.optimizers.lbfgsb import LBFGSB
+from skhypergrad.bilevel.optimizers.oracle import Answer, Budget, Stop
+
+__all__ = ["LBFGSB", "Answer", "Budget", "Stop"]

@@ -1,0 +1,57 @@
+"""What passes between the tuning loop and an outer optimizer."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from skhypergrad.bilevel.solution import Status
+
+
+class Answer(NamedTuple):
+    """The oracle's answer at one point.
+
+    Attributes
+    ----------
+    value : float; gradient : (n_coordinates,), both on the free scale
+    carry : the hypergradient's memory, to be handed in again at a nearby point
+    solved : bool; where False, value and gradient are no numbers to be used
+    """
+
+    value: float
+    gradient: np.ndarray
+    carry: Any
+    solved: bool
+
+
+class Budget(NamedTuple):
+    """max_steps evaluations after the starting points, and tol of the projected gradient relative to the criterion."""
+
+    max_steps: int
+    tol: float
+
+
+class Stop(Exception):
+    """Raised by an oracle that must not be called any more; `status` says why."""
+
+    def __init__(self, status: Status):
+        super().__init__(status.name)
+        self.status = status
+
+
+def projected(theta, gradient, bounds) -> np.ndarray:
+    """clip(theta - gradient) - theta: zero where nothing can be gained inside the box."""
+    return np.clip(theta - gradient, *bounds) - theta
+
+
+def scale_of(value: float, values) -> float:
+    """What a change of the criterion is compared with: its size, or its spread over `values` where it is near zero."""
+    finite = [v for v in values if np.isfinite(v)]
+    spread = np.ptp(finite) if finite else 0.0
+    return max(abs(value), min(spread, 1.0), np.finfo(float).tiny)
+
+
+def is_stationary(theta, value, gradient, bounds, tol, values) -> bool:
+    """Whether the projected gradient is at most tol times the criterion's scale (False for NaN)."""
+    return bool(np.max(np.abs(projected(theta, gradient, bounds))) <= tol * scale_of(value, values))

@@ -1,0 +1,112 @@
+"""What a search reports: a sentence for how it ended, a record for every evaluation, and the best verified point."""
+
+from __future__ import annotations
+
+import enum
+from typing import Any, NamedTuple
+
+import numpy as np
+
+
+class Status(enum.Enum):
+    """How a search ended; the value is a sentence with cause and remedy, `name` the word."""
+
+    converged = "The projected hypergradient is below tol at an interior point; inner and linear solves are verified."
+    boundary = (
+        "The optimum lies on a bound of the space and the criterion still decreases outwards (or is level there): "
+        "widen the bounds if a value beyond them makes sense."
+    )
+    flat = "The criterion is the same at every point that was evaluated: this hyperparameter does not matter here."
+    judged = (
+        "The criterion was descended to its end, and another evaluated point was chosen because the judge, which is not "
+        "the criterion, prefers it there."
+    )
+    stalled = (
+        "No further decrease could be found, yet the hypergradient is above tol: "
+        "the criterion may be noisy or its curvature extreme; try a narrower space or a larger tol."
+    )
+    max_steps = "max_steps evaluations were used before tol was reached: raise max_steps or tol."
+    timeout = "max_time was used up before tol was reached: the best verified point so far is returned."
+    interrupted = "The search was stopped from outside: the best verified point so far is returned."
+    inner_failed = (
+        "The inner problem or the adjoint system could not be solved to tolerance at any point: rescale the features, "
+        "bound the hyperparameters away from values that hardly regularise, or raise the solver's max_steps."
+    )
+
+
+class Evaluation(NamedTuple):
+    """One evaluation of the criterion and its hypergradient, with the evidence for both.
+
+    Attributes
+    ----------
+    hyper : dict of numpy.ndarray, natural scale
+    theta : (n_coordinates,) the same point on the free scale
+    value : float, mean of the tasks' outer objectives
+    gradient : (n_coordinates,) of `value` with respect to `theta`
+    inner_residual, linear_residual : float
+        The worst task's relative residuals, recomputed at the end of each solve (see `Implicit`).
+    inner_steps, linear_steps : int, largest over the tasks
+    tol : float, the inner tolerance that was asked for
+    seconds : float since the search began
+    solved : bool
+        Whether value and gradient are finite and both residuals small enough for the number to be used.
+    reason : str, why not, or what the evaluation was for
+    judged : float, what the judge of `tune` made of it (smaller is better); 0 without one, NaN where unsolved
+    """
+
+    hyper: dict
+    theta: np.ndarray
+    value: float
+    gradient: np.ndarray
+    inner_residual: float
+    linear_residual: float
+    inner_steps: int
+    linear_steps: int
+    tol: float
+    seconds: float
+    solved: bool
+    reason: str
+    judged: float
+
+
+class Solution(NamedTuple):
+    """The best verified point.
+
+    Attributes
+    ----------
+    hyper : dict of numpy.ndarray, natural scale
+    params : the inner solution of every task there (leading task axis where there are several)
+    value : float, the outer objective
+    gradient : dict of numpy.ndarray, d value / d hyper on the natural scale
+    status : Status
+    trace : list of Evaluation, in order
+    """
+
+    hyper: dict
+    params: Any
+    value: float
+    gradient: dict
+    status: Status
+    trace: list
+
+
+def columns(trace: list[Evaluation]) -> dict[str, np.ndarray]:
+    """Turn a list of evaluations into arrays, one row an evaluation (`pandas.DataFrame` accepts the result).
+
+    A hyperparameter of several elements becomes one column an element, `alpha[0]`, `alpha[1]`, ...
+    The value of an unsolved evaluation is no number: it is masked as NaN here and `solved` is False.
+    """
+    table: dict[str, list] = {}
+    for row in trace:
+        cells: dict[str, Any] = {"criterion": row.value if row.solved else np.nan}
+        for name, value in row.hyper.items():
+            flat = np.atleast_1d(value).ravel()
+            cells |= {name if flat.size == 1 else f"{name}[{i}]": float(v) for i, v in enumerate(flat)}
+        cells["gradient_norm"] = float(np.linalg.norm(row.gradient)) if row.solved else np.nan
+        cells |= {
+            field: getattr(row, field) for field in ("inner_residual", "linear_residual", "inner_steps", "linear_steps")
+        }
+        cells |= {field: getattr(row, field) for field in ("tol", "seconds", "solved", "reason")}
+        for name, value in cells.items():
+            table.setdefault(name, []).append(value)
+    return {name: np.array(values) for name, values in table.items()}

@@ -1,0 +1,78 @@
+"""Newton's method with an inexact solve, for smooth convex inner problems.
+
+    H(w) d = -grad inner(w)   to the relative residual  eta = min(1/10, sqrt(|grad inner(w)| / |grad inner(w0)|))
+    w <- w + t d              t from backtracking
+
+Source: Dembo, Eisenstat & Steihaug (1982); Nocedal & Wright, Numerical Optimization, algorithm 7.1. Converges
+quadratically; a quadratic problem with an exact linear solve takes one step, so ridge is no special case. Cost of a
+step: one linear solve and one value and gradient.
+
+The line search is data-dependent, so a step cannot be unrolled: use it under `Implicit`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any, ClassVar, NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jax.flatten_util import ravel_pytree
+
+from skhypergrad.bilevel.linear_solvers import ConjugateGradient
+from skhypergrad.bilevel.problem import dual_norm, flat_preconditioner
+from skhypergrad.bilevel.solvers.line_search import Point, backtrack
+
+
+class NewtonState(NamedTuple):
+    """params, the inner value and gradient there, and the norm of the first gradient (for eta)."""
+
+    params: Any
+    value: Any
+    gradient: Any
+    first: Any
+
+
+@jax.tree_util.register_dataclass
+@dataclass(frozen=True)
+class Newton:
+    """Inexact Newton steps with backtracking (see the module).
+
+    Parameters
+    ----------
+    linear_solver : linear solver, default=ConjugateGradient()
+        `Direct()` for few unknowns.
+    """
+
+    linear_solver: Any = field(default_factory=ConjugateGradient)
+
+    unrollable: ClassVar[bool] = False
+
+    def init(self, problem, hyper, data, params) -> NewtonState:
+        value, gradient = jax.value_and_grad(problem.inner)(params, hyper, data)
+        first = dual_norm(flat_preconditioner(problem, params, hyper, data), ravel_pytree(gradient)[0])
+        return NewtonState(params=params, value=value, gradient=gradient, first=first)
+
+    def step(self, problem, hyper, data, state) -> NewtonState:
+        w, unravel = ravel_pytree(state.params)
+
+        def gradient_of(w):
+            return ravel_pytree(jax.grad(problem.inner)(unravel(w), hyper, data))[0]
+
+        def value_and_grad(w):
+            value, gradient = jax.value_and_grad(problem.inner)(unravel(w), hyper, data)
+            return value, ravel_pytree(gradient)[0]
+
+        gradient = ravel_pytree(state.gradient)[0]
+        hessian_product = jax.linearize(gradient_of, w)[1]
+        precondition = flat_preconditioner(problem, state.params, hyper, data)
+        ratio = dual_norm(precondition, gradient) / jnp.where(state.first > 0, state.first, 1.0)
+        eta = jnp.minimum(0.1, jnp.sqrt(ratio))
+        direction = self.linear_solver.solve(hessian_product, -gradient, jnp.zeros_like(w), eta, precondition).x
+        point = backtrack(value_and_grad, Point(w, state.value, gradient), direction)
+        return NewtonState(
+            params=unravel(point.w), value=point.value, gradient=unravel(point.gradient), first=state.first
+        )
+
+    def params(self, state):
+        return state.params

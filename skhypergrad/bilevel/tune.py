@@ -1,0 +1,308 @@
+"""The one loop: an optimizer asks for points, a hypergradient answers, the best verified answer is returned."""
+
+from __future__ import annotations
+
+import functools
+import time
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from skhypergrad.bilevel.optimizers import Answer, Budget, Stop
+from skhypergrad.bilevel.optimizers.oracle import is_stationary, projected
+from skhypergrad.bilevel.problem import Problem
+from skhypergrad.bilevel.solution import Evaluation, Solution, Status
+from skhypergrad.bilevel.space import Real, Space
+
+# Residuals up to which a point counts as verified: relative to the weights the search began with, never to a warm start.
+INNER_VERIFIED = 1e-8
+LINEAR_VERIFIED = 1e-6
+
+
+@functools.partial(jax.jit, static_argnums=(0, 1))
+def _start(problem, axes, method, hyper, data):
+    init = functools.partial(method.init, problem)
+    return init(hyper, data) if axes is None else jax.vmap(init, in_axes=(None, axes))(hyper, data)
+
+
+@functools.partial(jax.jit, static_argnums=(0, 1))
+def _step(problem, axes, method, hyper, data, carry, tol):
+    step = functools.partial(method.step, problem)
+    if axes is None:
+        return step(hyper, data, carry, tol)
+    value, gradient, carry = jax.vmap(step, in_axes=(None, axes, 0, None))(hyper, data, carry, tol)
+    mean = functools.partial(jnp.mean, axis=0)
+    return mean(value), jax.tree.map(mean, gradient), carry
+
+
+def value_and_hypergrad(problem: Problem, method: Any, *, task_axes: Any = None) -> Callable:
+    """Like `jax.value_and_grad`: a function of the hyperparameters that returns the outer objective and its gradient.
+
+    Parameters
+    ----------
+    problem : Problem
+    method : hypergradient, for instance `Implicit()`
+    task_axes : hashable pytree like `data`, default=None
+        Axis of each part of `data` that counts tasks, as in `jax.vmap`'s in_axes; None for one task. The value is the
+        mean of the tasks'.
+
+    Returns
+    -------
+    callable, (hyper, data=None) -> (value, gradient)
+        `hyper` a dict of natural values, `gradient` a dict like it. Runs in JAX's current precision: enter
+        `jax.enable_x64(True)` for float64.
+
+    Raises
+    ------
+    ValueError
+        By the function, when a hyperparameter enters neither objective in a way that the method can see.
+
+    Examples
+    --------
+    >>> import jax
+    >>> problem = Problem(
+    ...     inner=lambda w, hyper, data: (w - data) ** 2 / 2 + hyper["alpha"] * w**2 / 2,
+    ...     outer=lambda w, hyper, data: (w - 1.0) ** 2,
+    ...     init=lambda hyper, data: 0.0 * data,
+    ... )
+    >>> from skhypergrad.bilevel import Implicit
+    >>> with jax.enable_x64(True):
+    ...     value, gradient = value_and_hypergrad(problem, Implicit())({"alpha": 1.0}, 4.0)
+    ...     print(value, gradient["alpha"])  # w = 4 / (1 + alpha) = 2, so 2 (w - 1) dw = -2
+    1.0 -2.0
+    """
+
+    def evaluate(hyper, data=None):
+        hyper = {name: jnp.asarray(value, float) for name, value in hyper.items()}
+        data = jax.tree.map(jnp.asarray, data)
+        _check_seen(problem, task_axes, hyper, data)
+        carry = _start(problem, task_axes, method, hyper, data)
+        value, gradient, _ = _step(problem, task_axes, method, hyper, data, carry, method.tol)
+        return value, gradient
+
+    return evaluate
+
+
+def _check_seen(problem, axes, hyper, data):
+    """Refuse a hyperparameter on which neither objective depends: its derivative would be a silent zero."""
+
+    def objectives(hyper, data):
+        params = problem.init(hyper, data)
+        return problem.inner(params, hyper, data), problem.outer(params, hyper, data)
+
+    one = jax.tree.map(lambda x: x, data)
+    if axes is not None:
+        one = jax.eval_shape(lambda d: jax.vmap(lambda x: x, in_axes=(axes,), axis_size=None)(d), data)
+        one = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape[1:], x.dtype), one)
+    names = sorted(hyper)
+    graph = jax.make_jaxpr(objectives)(hyper, one).jaxpr
+    leaves = [name for name in names for _ in jax.tree.leaves(hyper[name])]
+    used = {id(v) for equation in graph.eqns for v in equation.invars} | {id(v) for v in graph.outvars}
+    unseen = sorted({n for n, v in zip(leaves, graph.invars, strict=False) if id(v) not in used})
+    if unseen:
+        raise ValueError(
+            f"Neither inner nor outer depends on {', '.join(map(repr, unseen))}. Use it in an objective, or leave it "
+            "out; a learning rate or momentum belongs to the solver and needs an unrolled mode."
+        )
+
+
+def tune(
+    problem: Problem,
+    method: Any,
+    optimizer: Any,
+    space: Space | Mapping[str, Real],
+    data: Any = None,
+    *,
+    task_axes: Any = None,
+    restart: bool = False,
+    max_steps: int = 50,
+    tol: float = 1e-4,
+    judge: Callable | None = None,
+    callback: Callable | None = None,
+) -> Solution:
+    """Minimise the outer objective over the hyperparameters.
+
+    Parameters
+    ----------
+    problem : Problem
+    method : hypergradient, for instance `Implicit()`
+    optimizer : outer optimizer, for instance `LBFGSB()`
+    space : Space, or dict of name to Real
+    data : pytree of arrays, default=None
+        Copied to the device; never written to.
+    task_axes : hashable pytree like `data`, default=None
+        As in `value_and_hypergrad`.
+    restart : bool, default=False
+        Whether every evaluation begins at the problem's starting weights. By default it begins at a neighbour's answer,
+        which changes the cost and, within the tolerances, not the result.
+    max_steps : int, default=50
+        Evaluations after the optimizer's starting points.
+    tol : float, default=1e-4
+        The search has converged when the projected hypergradient on the free scale is at most `tol` times the size of
+        the criterion.
+    judge : callable, params -> float, default=None
+        What the returned point is chosen by, among the evaluated ones, where that is not the criterion: a loss that need
+        not be smooth. The criterion is what is descended, and what decides between equals.
+    callback : callable, (evaluation) -> bool, default=None
+        Called after every evaluation; True ends the search. It may raise `Stop` with a status of its own.
+
+    Returns
+    -------
+    Solution
+        The best verified point: finite, inner residual at most 1e-8, adjoint residual at most 1e-6, and no evaluated
+        point better. Computed in float64. When no point could be verified, value is NaN and the status says so.
+    """
+    space = space if isinstance(space, Space) else Space(space)
+    with jax.enable_x64(True):
+        search = _Search(problem, method, space, jax.tree.map(jnp.asarray, data), task_axes, restart, judge, callback)
+        try:
+            status = optimizer.minimize(search.oracle, space.init(), space.bounds(), Budget(max_steps, tol))
+        except Stop as stop:
+            status = stop.status
+        return search.conclude(status, tol)
+
+
+class _Search:
+    """The record of one `tune`: evaluates, remembers, verifies."""
+
+    def __init__(self, problem, method, space, data, axes, restart, judge, callback):
+        self.problem, self.method, self.space = problem, method, space
+        self.data, self.axes, self.restart = data, axes, restart
+        self.judge, self.callback = judge, callback
+        self.trace: list[Evaluation] = []
+        self.best: tuple[Evaluation, Any] | None = None
+        self.params: dict[bytes, Any] = {}
+        self.began = time.perf_counter()
+        hyper = self._array(space.hyper(space.init()))
+        self.fresh = _start(problem, axes, method, hyper, data)
+
+    @staticmethod
+    def _array(hyper):
+        return {name: jnp.asarray(value, jnp.float64) for name, value in hyper.items()}
+
+    def oracle(self, theta, carry, tol) -> Answer:
+        """Evaluate at theta; an evaluation that fails from a warm start is repeated from the starting weights."""
+        warm = carry is not None and not self.restart
+        answer = self._evaluate(theta, carry if warm else self.fresh, tol, "warm" if warm else "cold")
+        if warm and not answer.solved:
+            answer = self._evaluate(theta, self.fresh, tol, "cold")
+        return answer
+
+    def _evaluate(self, theta, carry, tol, reason) -> Answer:
+        hyper = self.space.hyper(theta)
+        value, gradient, carry = _step(
+            self.problem, self.axes, self.method, self._array(hyper), self.data, carry, jnp.asarray(tol, jnp.float64)
+        )
+        value, gradient, evidence = jax.device_get((value, gradient, carry.evidence))
+        value, gradient = float(value), self.space.pull_back(gradient, hyper)
+        inner, linear = float(np.max(evidence.inner_residual)), float(np.max(evidence.linear_residual))
+        finite = np.isfinite(value) and np.all(np.isfinite(gradient))
+        solved = bool(finite and inner <= max(10 * tol, INNER_VERIFIED) and linear <= max(10 * tol, LINEAR_VERIFIED))
+        if not finite:
+            reason = "not finite"
+        elif not solved:
+            reason = "inner solve" if not inner <= max(10 * tol, INNER_VERIFIED) else "adjoint solve"
+        evaluation = Evaluation(
+            hyper=hyper,
+            theta=np.array(theta, float),
+            value=value,
+            gradient=gradient,
+            inner_residual=inner,
+            linear_residual=linear,
+            inner_steps=int(np.max(evidence.inner_steps)),
+            linear_steps=int(np.max(evidence.linear_steps)),
+            tol=float(tol),
+            seconds=time.perf_counter() - self.began,
+            solved=solved,
+            reason=reason,
+            judged=self._judgement(carry.params) if solved else float("nan"),
+        )
+        self.trace.append(evaluation)
+        if solved and (self.best is None or _rank(evaluation) < _rank(self.best[0])):
+            self.best = (evaluation, carry)
+        if self.callback is not None and self.callback(evaluation):
+            raise Stop(Status.interrupted)
+        return Answer(value=value, gradient=gradient, carry=carry, solved=solved)
+
+    def _judgement(self, params) -> float:
+        return 0.0 if self.judge is None else self.judge(params)
+
+    def conclude(self, status: Status, tol: float) -> Solution:
+        """The best point, evaluated once more at the method's own tolerance; the next best where that refutes it."""
+        self.callback = None
+        refused: set[bytes] = set()
+        while True:
+            # of several evaluations of one point the last is the most accurate
+            latest = {e.theta.tobytes(): e for e in self.trace if e.solved and e.theta.tobytes() not in refused}
+            if not latest:
+                return self._nothing()
+            best = min(latest.values(), key=_rank)
+            if best.reason == "verification":
+                return self._solution(best, status, tol)
+            near = self.best is not None and self.best[0] is best
+            answer = self._evaluate(best.theta, self.best[1] if near else self.fresh, self.method.tol, "verification")
+            if _is_verified(self.trace[-1]):
+                self.params[best.theta.tobytes()] = answer.carry.params
+            else:
+                refused.add(best.theta.tobytes())
+
+    def _solution(self, best: Evaluation, status: Status, tol: float) -> Solution:
+        return Solution(
+            hyper=best.hyper,
+            params=self.params[best.theta.tobytes()],
+            value=best.value,
+            gradient=self._natural(best),
+            status=self._status(best, status, tol),
+            trace=self.trace,
+        )
+
+    def _natural(self, evaluation):
+        slopes = self.space.pull_back({n: np.ones(r.shape) for n, r in self.space.reals.items()}, evaluation.hyper)
+        pieces = np.split(evaluation.gradient / slopes, self.space._ends)
+        reals = self.space.reals.items()
+        return {name: piece.reshape(real.shape) for (name, real), piece in zip(reals, pieces, strict=True)}
+
+    def _nothing(self) -> Solution:
+        hyper = self.space.hyper(self.space.init())
+        nan = {name: np.full(np.shape(value), np.nan) for name, value in hyper.items()}
+        return Solution(hyper, None, float("nan"), nan, Status.inner_failed, self.trace)
+
+    def _status(self, best: Evaluation, status: Status, tol: float) -> Status:
+        if status in (Status.timeout, Status.interrupted, Status.flat):
+            return status
+        bounds = self.space.bounds()
+        values = [e.value for e in self.trace if e.solved]
+        if is_stationary(best.theta, best.value, best.gradient, bounds, tol, values):
+            return Status.boundary if np.any(at_bound(best.theta, best.gradient, bounds)) else Status.converged
+        if self.judge is not None:
+            return Status.judged
+        return Status.max_steps if status is Status.max_steps else Status.stalled
+
+
+def _rank(evaluation: Evaluation) -> tuple[float, float]:
+    """By the judge where there is one (NaN last), ties by the criterion."""
+    judged = evaluation.judged
+    return (judged if judged == judged else float("inf"), evaluation.value)
+
+
+def _is_verified(evaluation: Evaluation) -> bool:
+    return (
+        evaluation.solved
+        and evaluation.inner_residual <= INNER_VERIFIED
+        and evaluation.linear_residual <= LINEAR_VERIFIED
+    )
+
+
+def at_bound(theta, gradient, bounds) -> np.ndarray:
+    """-1, 0 or 1 for every coordinate: at its lower bound, inside, at its upper one, with no descent back inside."""
+    low, high = bounds
+    near = 1e-9 * np.maximum(high - low, 1e-300)
+    lower = (theta - low <= near) & (gradient >= 0)
+    upper = (high - theta <= near) & (gradient <= 0)
+    return upper.astype(int) - lower.astype(int)
+
+
+__all__ = ["at_bound", "projected", "tune", "value_and_hypergrad"]

@@ -1,0 +1,483 @@
+"""Model selection by hypergradients, with the interface and the results of `sklearn.model_selection.GridSearchCV`."""
+
+from __future__ import annotations
+
+import time
+import warnings
+from copy import deepcopy
+from numbers import Integral
+from numbers import Real as RealNumber
+from typing import Any, NamedTuple
+
+import joblib
+import numpy as np
+from sklearn.base import clone
+from sklearn.exceptions import ConvergenceWarning, FitFailedWarning
+from sklearn.model_selection import ParameterGrid
+from sklearn.utils import check_random_state, get_tags
+
+from skhypergrad.adapters._compat import (
+    Interval,
+    SearchBase,
+    StrOptions,
+    individual_scorers,
+)
+from skhypergrad.adapters.base import Adapter
+from skhypergrad.adapters.pipeline import last_step
+from skhypergrad.adapters.scoring import CRITERIA, check_criterion, criterion_of
+from skhypergrad.adapters.space import split
+from skhypergrad.adapters.task import Routed, Task, check_tunable, prepare
+from skhypergrad.bilevel import LBFGSB, ConjugateGradient, Implicit, Newton, Space, Status, Stop, tune
+from skhypergrad.bilevel.solution import columns
+from skhypergrad.bilevel.space import Real
+from skhypergrad.bilevel.tune import at_bound
+from skhypergrad.exceptions import BoundaryWarning
+
+
+class _FixedSplits:
+    """Splits drawn once: the search and the final scoring see the same folds."""
+
+    def __init__(self, splits):
+        self.splits = splits
+
+    def split(self, X=None, y=None, **params):
+        return iter(self.splits)
+
+    def get_n_splits(self, X=None, y=None, **params):
+        return len(self.splits)
+
+
+class _Combination(NamedTuple):
+    """One combination of listed values, with the continuous space that is searched within it."""
+
+    listed: dict
+    continuous: dict[str, Real]
+    estimator: Any
+    adapter: Adapter
+
+
+class HypergradSearchCV(SearchBase):
+    """Cross-validated search that follows the derivative of the validation loss with respect to the hyperparameters.
+
+    Use it as `GridSearchCV`. Lists in `param_grid` are grids with exactly GridSearchCV's semantics, for any estimator.
+    Where a *continuous* space stands, `loguniform(1e-4, 1e4)` instead of a list, the hyperparameter is tuned by
+    hypergradients: all folds are solved by one compiled program, a coarse set of starting values is evaluated, and the
+    best basins are descended.
+
+    Parameters
+    ----------
+    estimator : estimator object
+        For continuous spaces: `Ridge`, `RidgeClassifier`, `LogisticRegression` (see `skhypergrad.register` for more),
+        alone or as the last step of a `Pipeline`.
+    param_grid : dict or list of dict
+        Names and spaces. A list, tuple or array is a grid. `scipy.stats.loguniform(low, high)`,
+        `scipy.stats.uniform(low, width)`, `skhypergrad.Real(low, high, scale=, shape=)`, skopt's `Real` and Optuna's
+        `FloatDistribution` are continuous. Every combination of the listed values gets a continuous search of its own.
+    scoring : str, callable, list, tuple or dict, default=None
+        As in GridSearchCV. What is descended is `scoring` itself where it is differentiable: "neg_log_loss",
+        "neg_brier_score", "neg_mean_squared_error", "neg_root_mean_squared_error", "r2". Otherwise log loss (classifiers
+        with probabilities) or squared error is descended, and `scoring` chooses among the evaluated points.
+    criterion : {"log_loss", "brier", "squared_error", "root_squared_error", "r2"}, default=None
+        What is descended, whatever `scoring` is. None for the rule above.
+    method : {"auto", "implicit"} or hypergradient of `skhypergrad.bilevel`, default="auto"
+        How the loss is differentiated through the fit.
+    optimizer : {"auto", "lbfgsb"} or optimizer of `skhypergrad.bilevel`, default="auto"
+        What moves the hyperparameters.
+    n_starts : int or "auto", default="auto"
+        Starting values of the default optimizer; more find narrower basins. "auto": about one per factor of 5.
+    max_steps : int, default=50
+        Evaluations after the starting values, for each combination of listed values.
+    tol : float, default=1e-4
+        A search has converged when the projected hypergradient, per natural-log unit (per tenth of the interval on the
+        linear scale), is at most `tol` times the criterion.
+    max_time : float, default=None
+        Seconds for the continuous search, checked between evaluations; the final scoring and the refit come on top. The
+        first evaluation is always completed.
+    n_jobs : int, default=None
+        Processes for the preprocessing of the folds and the final scoring. The search itself handles all folds at once.
+    refit, cv, verbose, pre_dispatch, error_score, return_train_score
+        As in GridSearchCV. `verbose >= 2` also prints a line per evaluation.
+    random_state : int, RandomState instance or None, default=None
+        Of the starting points off the diagonal when several hyperparameters are tuned at once; None is a fixed seed.
+    warm_start : bool, default=False
+        Whether the best values of the last fit are a starting point of the next.
+
+    Attributes
+    ----------
+    cv_results_, best_estimator_, best_score_, best_params_, best_index_, scorer_, n_splits_, refit_time_, multimetric_
+        As in GridSearchCV. `cv_results_` has a row for every combination of listed values, with the continuous values
+        that won there, scored by scikit-learn's own fits on every fold.
+    classes_, n_features_in_, feature_names_in_
+        As in GridSearchCV.
+    trace_ : dict of ndarray
+        After continuous searches: a row per evaluation with its values, criterion, hypergradient norm (free scale),
+        inner and adjoint residual, steps and seconds; `pandas.DataFrame(search.trace_)` works.
+    status_ : str
+        How the best row's search ended; one of the names of `skhypergrad.bilevel.Status`.
+    message_ : str
+        The same as a sentence with its remedy.
+    converged_ : bool
+        Whether the best row is a verified stationary point of the criterion, in the interior or on a bound.
+    criterion_ : str
+        What was descended.
+
+    Raises
+    ------
+    NotTunableError (a TypeError and ValueError)
+        At fit, for a continuous space on something that cannot be differentiated; lists what can.
+    TypeError, ValueError
+        At fit, before anything is compiled, for unusable spaces, data or weights.
+
+    Warns
+    -----
+    BoundaryWarning
+        When the best value lies on a bound of its space.
+    ConvergenceWarning
+        When the search ended before `tol` was reached, or the criterion is flat.
+
+    Notes
+    -----
+    The value returned is the best evaluated one, verified: its inner problems and adjoint systems are solved to recomputed
+    residuals, and no starting value is better. The first fit of a given shape compiles a program, which takes one to three
+    seconds; later fits reuse it.
+
+    Examples
+    --------
+    >>> from scipy.stats import loguniform
+    >>> from sklearn.datasets import load_breast_cancer
+    >>> from sklearn.linear_model import LogisticRegression
+    >>> from sklearn.pipeline import make_pipeline
+    >>> from sklearn.preprocessing import StandardScaler
+    >>> X, y = load_breast_cancer(return_X_y=True)
+    >>> model = make_pipeline(StandardScaler(), LogisticRegression())
+    >>> space = {"logisticregression__C": loguniform(1e-4, 1e4)}
+    >>> search = HypergradSearchCV(model, space, scoring="neg_log_loss").fit(X, y)
+    >>> print(f"C = {search.best_params_['logisticregression__C']:.2f}, log loss = {-search.best_score_:.4f}")
+    C = 0.63, log loss = 0.0782
+    """
+
+    _parameter_constraints = {
+        **SearchBase._parameter_constraints,
+        "param_grid": [dict, list],
+        "criterion": [StrOptions(set(CRITERIA)), None],
+        "method": [StrOptions({"auto", "implicit"}), Implicit],
+        "optimizer": [StrOptions({"auto", "lbfgsb"}), LBFGSB],
+        "n_starts": [Interval(Integral, 1, None, closed="left"), StrOptions({"auto"})],
+        "max_steps": [Interval(Integral, 1, None, closed="left")],
+        "tol": [Interval(RealNumber, 0, None, closed="neither")],
+        "max_time": [Interval(RealNumber, 0, None, closed="neither"), None],
+        "random_state": ["random_state"],
+        "warm_start": ["boolean"],
+    }
+
+    _doc_link_module = "skhypergrad"
+
+    def __init__(
+        self,
+        estimator,
+        param_grid,
+        *,
+        scoring=None,
+        criterion=None,
+        method="auto",
+        optimizer="auto",
+        n_starts="auto",
+        max_steps=50,
+        tol=1e-4,
+        max_time=None,
+        n_jobs=None,
+        refit=True,
+        cv=None,
+        verbose=0,
+        pre_dispatch="2*n_jobs",
+        random_state=None,
+        error_score=np.nan,
+        return_train_score=False,
+        warm_start=False,
+    ):
+        super().__init__(
+            estimator=estimator,
+            scoring=scoring,
+            n_jobs=n_jobs,
+            refit=refit,
+            cv=cv,
+            verbose=verbose,
+            pre_dispatch=pre_dispatch,
+            error_score=error_score,
+            return_train_score=return_train_score,
+        )
+        self.param_grid = param_grid
+        self.criterion = criterion
+        self.method = method
+        self.optimizer = optimizer
+        self.n_starts = n_starts
+        self.max_steps = max_steps
+        self.tol = tol
+        self.max_time = max_time
+        self.random_state = random_state
+        self.warm_start = warm_start
+
+    def __sklearn_tags__(self):
+        tags = super().__sklearn_tags__()
+        inner = get_tags(self.estimator)
+        tags.target_tags = deepcopy(inner.target_tags)
+        tags.input_tags = deepcopy(inner.input_tags)
+        tags.transformer_tags = deepcopy(inner.transformer_tags)
+        tags.non_deterministic = inner.non_deterministic
+        tags.array_api_support = False
+        return tags
+
+    def fit(self, X, y=None, **params):
+        """Search, score the winners on every fold, and refit the best on all rows.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+            Whatever the estimator accepts: data frames, sparse matrices, and text in front of a vectoriser included.
+        y : array-like of shape (n_samples,) or (n_samples, n_outputs)
+        **params : dict of str -> object
+            As in GridSearchCV: `groups` for the splitter, `sample_weight` for the fit and the scorer, and so on.
+
+        Returns
+        -------
+        self
+        """
+        before = dict(self.__dict__)
+        for name in ("trace_", "status_", "message_", "converged_", "criterion_"):
+            self.__dict__.pop(name, None)
+        self._began = time.perf_counter()
+        self._previous = before.get("best_params_") if self.warm_start else None
+        try:
+            super().fit(X, y, **params)
+        except Exception:
+            # all or nothing: the results of an earlier fit stay as they were
+            self.__dict__.clear()
+            self.__dict__.update(before)
+            raise
+        finally:
+            for name in ("_began", "_previous", "_plan", "_fit_X", "_fit_y", "_routed", "_outcomes", "_original_cv"):
+                self.__dict__.pop(name, None)
+        return self
+
+    def _get_routed_params_for_fit(self, params):
+        routed = super()._get_routed_params_for_fit(params)
+        self._routed = Routed(fit=dict(routed.estimator.fit), score=dict(routed.scorer.score))
+        return routed
+
+    def _check_input_parameters(self, X, y, split_params):
+        """Everything that can be refused is refused here, before the first compilation."""
+        if y is None and get_tags(self.estimator).target_tags.required:
+            raise ValueError(f"{type(self).__name__} requires y to be passed, but the target y is None.")
+        self._plan = self._make_plan()
+        if not any(isinstance(step, _Combination) for step in self._plan):
+            return
+        cv = self._checked_cv_orig
+        n_splits = cv.get_n_splits(X, y, **split_params)
+        splits = [(np.asarray(train), np.asarray(test)) for train, test in cv.split(X, y, **split_params)]
+        if len(splits) != n_splits:
+            raise ValueError(
+                "cv.split and cv.get_n_splits return inconsistent results. "
+                f"Expected {n_splits} splits, got {len(splits)}"
+            )
+        for k, (train, test) in enumerate(splits):
+            if len(train) == 0 or len(test) == 0:
+                raise ValueError(
+                    f"Split {k} of cv has {len(train)} training rows and {len(test)} test rows; both need some."
+                )
+        splits = [tuple(np.flatnonzero(i) if i.dtype == bool else i for i in pair) for pair in splits]
+        self._original_cv = cv
+        self._checked_cv_orig = _FixedSplits(splits)
+        self._fit_X, self._fit_y = X, y
+
+    def _make_plan(self) -> list:
+        """Candidates of list-only grids as they are, and a `_Combination` for every continuous search, in order."""
+        grids = [self.param_grid] if isinstance(self.param_grid, dict) else self.param_grid
+        plan: list = []
+        for grid in grids:
+            # what is not a dict is left for ParameterGrid to refuse in its own words
+            listed, continuous = split(grid) if isinstance(grid, dict) else (grid, {})
+            if not continuous:
+                plan.extend(ParameterGrid(listed))
+                continue
+            for values in ParameterGrid(listed):
+                estimator = clone(self.estimator).set_params(**clone(values, safe=False))
+                adapter = check_tunable(estimator, continuous)
+                if self.criterion is not None:
+                    check_criterion(self.criterion, adapter, last_step(estimator)[1])
+                plan.append(_Combination(values, continuous, estimator, adapter))
+        return plan
+
+    def _run_search(self, evaluate_candidates, *, callback_ctx=None):
+        candidates, self._outcomes = [], {}
+        folds_of: dict[str, Any] = {}
+        for step in self._plan:
+            if isinstance(step, _Combination):
+                outcome = self._tune(step, folds_of)
+                self._outcomes[len(candidates)] = outcome
+                step = dict(sorted({**step.listed, **outcome.values}.items()))
+            candidates.append(step)
+        if self._outcomes:
+            self._publish_trace()
+        context = callback_ctx.subcontext(
+            task_name="search", max_subtasks=len(candidates) * self.n_splits_, sequential_subtasks=False
+        ).call_on_fit_task_begin(estimator=self)
+        evaluate_candidates(candidates, callback_ctx=context)
+        context.call_on_fit_task_end(estimator=self)
+
+    def _select_best_index(self, refit, refit_metric, results):
+        index = SearchBase._select_best_index(refit, refit_metric, results)
+        if getattr(self, "_outcomes", None):
+            self._checked_cv_orig = self._original_cv
+            outcome = self._outcomes.get(index)
+            if outcome is not None:
+                self.status_, self.message_ = outcome.status.name, outcome.status.value
+                self.converged_ = outcome.status in (Status.converged, Status.boundary)
+                self.criterion_ = outcome.criterion
+                outcome.warn()
+        return index
+
+    def _publish_trace(self):
+        tables = []
+        for index, outcome in self._outcomes.items():
+            table = columns(outcome.trace)
+            if len(self._outcomes) > 1:
+                table = {"candidate": np.full(len(outcome.trace), index), **table}
+            tables.append(table)
+        names = list(dict.fromkeys(name for table in tables for name in table))
+        self.trace_ = {
+            name: np.concatenate([t.get(name, np.full(len(t["criterion"]), np.nan)) for t in tables]) for name in names
+        }
+
+    def _tune(self, step: _Combination, folds_of: dict) -> _Outcome:
+        """The continuous search within one combination of listed values."""
+        prefix, last = last_step(step.estimator)
+        space = {name.removeprefix(prefix): self._resumed(name, real) for name, real in step.continuous.items()}
+        X, y, splits = self._fit_X, self._fit_y, self._checked_cv_orig.splits
+        try:
+            key = joblib.hash(_without_last(step.estimator))
+            if key not in folds_of:
+                folds_of[key] = prepare(step.estimator, X, y, splits, self._routed, self.n_jobs)
+        except Exception as error:
+            if self.error_score == "raise":
+                raise
+            warnings.warn(
+                f"The preprocessing of {step.listed or 'the pipeline'} failed with {type(error).__name__}: {error}. "
+                "It is scored as GridSearchCV scores a failing candidate.",
+                FitFailedWarning,
+                stacklevel=5,
+            )
+            return _Outcome.failed(prefix, space)
+        task = Task(step.estimator, step.adapter, X, y, splits, self._routed, folds_of[key])
+        scorer = self._search_scorer()
+        descended = criterion_of(scorer, step.adapter) if scorer is not None else None
+        criterion = self.criterion or descended or step.adapter.criteria[0]
+        folds, problem = task.cut(criterion)
+
+        judge = None
+        if scorer is not None and criterion != descended:
+
+            def judge(params):
+                return -task.score(scorer, *folds.restore(params))
+
+        solution = tune(
+            problem,
+            Implicit(Newton(ConjugateGradient())) if isinstance(self.method, str) else self.method,
+            self._make_optimizer(),
+            Space(space),
+            folds.data,
+            task_axes=folds.axes,
+            max_steps=self.max_steps,
+            tol=self.tol,
+            judge=judge,
+            callback=self._progress(prefix),
+        )
+        return _Outcome.of(prefix, space, solution, criterion)
+
+    def _resumed(self, name, real: Real) -> Real:
+        if self._previous is None or name not in self._previous:
+            return real
+        init = np.clip(self._previous[name], real.low, real.high)
+        return Real(real.low, real.high, real.scale, real.shape, init)
+
+    def _search_scorer(self):
+        """The scorer that ranks: the only one, or the one refit names; None where a callable refit or none decides."""
+        scorers, refit_metric = self._get_scorers()
+        return individual_scorers(scorers).get(refit_metric if isinstance(refit_metric, str) else "score")
+
+    def _make_optimizer(self):
+        if not isinstance(self.optimizer, str):
+            return self.optimizer
+        seed = 0 if self.random_state is None else check_random_state(self.random_state).randint(2**31 - 1)
+        return LBFGSB(n_starts=self.n_starts, seed=seed)
+
+    def _progress(self, prefix):
+        deadline = None if self.max_time is None else self._began + self.max_time
+
+        def progress(evaluation):
+            if self.verbose >= 2:
+                values = ", ".join(
+                    f"{prefix}{name}={np.array2string(value, precision=4)}" for name, value in evaluation.hyper.items()
+                )
+                slope = np.linalg.norm(evaluation.gradient)
+                seconds = time.perf_counter() - self._began
+                print(f"[HG] {values}; criterion={evaluation.value:.6g}; gradient={slope:.2e}; {seconds:.2f}s")
+            if deadline is not None and time.perf_counter() > deadline:
+                raise Stop(Status.timeout)
+            return False
+
+        return progress
+
+
+class _Outcome(NamedTuple):
+    """What one continuous search found."""
+
+    values: dict
+    status: Status
+    trace: list
+    criterion: str
+    sides: dict
+
+    @classmethod
+    def of(cls, prefix, space, solution, criterion) -> _Outcome:
+        box = Space(space)
+        theta = box.theta(solution.hyper)
+        gradient = box.pull_back(solution.gradient, solution.hyper)
+        sides: dict = {}
+        if solution.params is not None:
+            for (name, _), side in zip(box.coordinates(), at_bound(theta, gradient, box.bounds()), strict=True):
+                if side:
+                    sides.setdefault(prefix + name, set()).add("lower" if side < 0 else "upper")
+        return cls(_values(prefix, solution.hyper), solution.status, solution.trace, criterion, sides)
+
+    @classmethod
+    def failed(cls, prefix, space) -> _Outcome:
+        box = Space(space)
+        return cls(_values(prefix, box.hyper(box.init())), Status.inner_failed, [], "", {})
+
+    def warn(self):
+        """One warning at most, of the category that fits."""
+        if self.sides:
+            where = ", ".join(
+                f"{name} = {_show(self.values[name])} ({' and '.join(sorted(sides))} bound)"
+                for name, sides in self.sides.items()
+            )
+            warnings.warn(
+                f"The best value lies on a bound: {where}. {Status.boundary.value}", BoundaryWarning, stacklevel=5
+            )
+        elif self.status not in (Status.converged, Status.judged):
+            warnings.warn(f"{self.status.name}: {self.status.value}", ConvergenceWarning, stacklevel=5)
+
+
+def _values(prefix, hyper) -> dict:
+    """Candidate values under their full names: Python floats, arrays for shaped hyperparameters."""
+    return {prefix + name: float(v) if np.ndim(v) == 0 else np.array(v) for name, v in hyper.items()}
+
+
+def _show(value) -> str:
+    return f"{value:.4g}" if np.ndim(value) == 0 else np.array2string(value, precision=4, threshold=6)
+
+
+def _without_last(estimator):
+    """The preprocessing of a pipeline, as what decides whether two combinations share their folds."""
+    prefix, _ = last_step(estimator)
+    return clone(estimator).set_params(**{prefix.removesuffix("__"): None}) if prefix else None

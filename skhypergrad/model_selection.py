@@ -7,7 +7,7 @@ import warnings
 from copy import deepcopy
 from numbers import Integral
 from numbers import Real as RealNumber
-from typing import Any, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 import joblib
 import numpy as np
@@ -156,7 +156,7 @@ class HypergradSearchCV(SearchBase):
     C = 0.63, log loss = 0.0782
     """
 
-    _parameter_constraints = {
+    _parameter_constraints: ClassVar[dict] = {
         **SearchBase._parameter_constraints,
         "param_grid": [dict, list],
         "criterion": [StrOptions(set(CRITERIA)), None],
@@ -271,7 +271,7 @@ class HypergradSearchCV(SearchBase):
         self._plan = self._make_plan()
         if not any(isinstance(step, _Combination) for step in self._plan):
             return
-        cv = self._checked_cv_orig
+        cv: Any = self._checked_cv_orig
         n_splits = cv.get_n_splits(X, y, **split_params)
         splits = [(np.asarray(train), np.asarray(test)) for train, test in cv.split(X, y, **split_params)]
         if len(splits) != n_splits:
@@ -284,9 +284,8 @@ class HypergradSearchCV(SearchBase):
                 raise ValueError(
                     f"Split {k} of cv has {len(train)} training rows and {len(test)} test rows; both need some."
                 )
-        splits = [tuple(np.flatnonzero(i) if i.dtype == bool else i for i in pair) for pair in splits]
         self._original_cv = cv
-        self._checked_cv_orig = _FixedSplits(splits)
+        self._checked_cv_orig: Any = _FixedSplits([(_indices(train), _indices(test)) for train, test in splits])
         self._fit_X, self._fit_y = X, y
 
     def _make_plan(self) -> list:
@@ -308,7 +307,8 @@ class HypergradSearchCV(SearchBase):
         return plan
 
     def _run_search(self, evaluate_candidates, *, callback_ctx=None):
-        candidates, self._outcomes = [], {}
+        candidates: list[dict] = []
+        self._outcomes = {}
         folds_of: dict[str, Any] = {}
         for step in self._plan:
             if isinstance(step, _Combination):
@@ -350,7 +350,7 @@ class HypergradSearchCV(SearchBase):
 
     def _tune(self, step: _Combination, folds_of: dict) -> _Outcome:
         """The continuous search within one combination of listed values."""
-        prefix, last = last_step(step.estimator)
+        prefix, _ = last_step(step.estimator)
         space = {name.removeprefix(prefix): self._resumed(name, real) for name, real in step.continuous.items()}
         X, y, splits = self._fit_X, self._fit_y, self._checked_cv_orig.splits
         try:
@@ -466,6 +466,11 @@ class _Outcome(NamedTuple):
             )
         elif self.status not in (Status.converged, Status.judged):
             warnings.warn(f"{self.status.name}: {self.status.value}", ConvergenceWarning, stacklevel=5)
+
+
+def _indices(rows):
+    """Row numbers, from numbers or from a mask."""
+    return np.flatnonzero(rows) if rows.dtype == bool else rows
 
 
 def _values(prefix, hyper) -> dict:

@@ -8,7 +8,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Literal
 
 from skhypergrad.bilevel.space import Real
 
@@ -58,7 +58,7 @@ def real_of(name: str, value: Any) -> Real | None:
 
 
 def _from_scipy(name, frozen) -> Real:
-    scales = {"loguniform": "log", "reciprocal": "log", "uniform": "linear"}
+    scales: dict[str, Literal["log", "linear"]] = {"loguniform": "log", "reciprocal": "log", "uniform": "linear"}
     family = frozen.dist.name
     if family not in scales:
         raise TypeError(f"The distribution {family!r} is not a continuous space for {name!r}. {REMEDY}")

@@ -149,8 +149,8 @@ def _pad_rows(array, n):
 def _padded_rows(table: Table) -> tuple[int, Any, Any, Any]:
     """The padded number of rows, and y and both weights brought to it, on the device."""
     n = padded(table.y.shape[0])
-    weights = [jnp.asarray(_pad_rows(w.T, n).T) for w in (table.train_weight, table.test_weight)]
-    return n, jnp.asarray(_pad_rows(table.y, n)), *weights
+    train, test = (jnp.asarray(_pad_rows(w.T, n).T) for w in (table.train_weight, table.test_weight))
+    return n, jnp.asarray(_pad_rows(table.y, n)), train, test
 
 
 def _plain_sparse(table: Table, fit_intercept: bool) -> Folds:
@@ -203,9 +203,9 @@ def _shared(table: Table, fit_intercept: bool, rotate: bool) -> Folds:
         center = np.zeros(p)
         if fit_intercept:
             center[: matrix.shape[1]] = weight @ matrix / weight.sum()
-        X = np.zeros((n, p))
-        X[: matrix.shape[0], : matrix.shape[1]] = matrix
-        X = _centered(X, mask, center)
+        padding = np.zeros((n, p))
+        padding[: matrix.shape[0], : matrix.shape[1]] = matrix
+        X = _centered(padding, mask, center)
         if rotate:
             basis = _rotation(X, jnp.asarray(_pad_rows(weight, n)))
             X = X @ basis

@@ -75,10 +75,10 @@ class Sparse:
         return cls(*arrays(matrix, shape[0]), *arrays(matrix.T, shape[1]), shape=shape)
 
     @property
-    def T(self) -> Sparse:
-        forward = (self.values, self.indices, self.indptr)
-        transpose = (self.values_t, self.indices_t, self.indptr_t)
-        return Sparse(*transpose, *forward, shape=self.shape[::-1])
+    def T(self) -> Sparse:  # noqa: N802  (NumPy's name)
+        return Sparse(
+            self.values_t, self.indices_t, self.indptr_t, self.values, self.indices, self.indptr, self.shape[::-1]
+        )
 
     def map(self, function) -> Sparse:
         """`function` of the stored values; it must keep zero."""
@@ -134,14 +134,15 @@ def _batch(operands, axes, *, shape):
         jnp.broadcast_to(x, (size, *x.shape)) if a is None else jnp.moveaxis(x, a, 0)
         for x, a in zip(matrix, matrix_axes, strict=True)
     ]
-    blocks = _block_diagonal(*matrix[:3], shape[1]) + _block_diagonal(*matrix[3:], shape[0])
+    blocks = (*_block_diagonal(matrix[:3], shape[1]), *_block_diagonal(matrix[3:], shape[0]))
     tall = columns.reshape(size * shape[1], -1)
     product = sparse_product_p.bind(*blocks, tall, shape=(size * shape[0], size * shape[1]))
     return product.reshape(size, shape[0], -1), 0
 
 
-def _block_diagonal(values, indices, indptr, n_columns):
+def _block_diagonal(matrices, n_columns):
     """Matrices (size, ...) of equal storage as one; each block's padding falls to its last row, as zeros."""
+    values, indices, indptr = matrices
     size, nnz = values.shape
     block = jnp.arange(size, dtype=indices.dtype)[:, None]
     ends = indptr.at[:, -1].set(nnz)[:, 1:] + block * nnz

@@ -242,8 +242,8 @@ class _Search:
             best = min(latest.values(), key=_rank)
             if best.reason == "verification":
                 return self._solution(best, status, tol)
-            near = self.best is not None and self.best[0] is best
-            answer = self._evaluate(best.theta, self.best[1] if near else self.fresh, self.method.tol, "verification")
+            carry = self.best[1] if self.best is not None and self.best[0] is best else self.fresh
+            answer = self._evaluate(best.theta, carry, self.method.tol, "verification")
             if _is_verified(self.trace[-1]):
                 self.params[best.theta.tobytes()] = answer.carry.params
             else:

@@ -11,6 +11,8 @@ one descent is not enough; with the starts the result is never worse than a grid
 
 from __future__ import annotations
 
+import contextlib
+import itertools
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -92,9 +94,6 @@ class LBFGSB:
         scale = self.first_step / slope
         best = start.answer.value
 
-        class _Leave(Exception):
-            pass
-
         def scaled(theta):
             nonlocal carry, used, status, best
             if used >= max_steps:
@@ -114,11 +113,13 @@ class LBFGSB:
 
         options = {"maxiter": max_steps, "maxfun": 10 * max_steps, "ftol": 0.0, "gtol": 0.0}
         box = scipy.optimize.Bounds(*bounds)
-        try:
+        with contextlib.suppress(_Leave):
             scipy.optimize.minimize(scaled, start.theta, jac=True, method="L-BFGS-B", bounds=box, options=options)
-        except _Leave:
-            pass
         return status, used
+
+
+class _Leave(Exception):
+    """Ends a descent from within SciPy's loop."""
 
 
 def start_points(theta, bounds, n_starts, seed) -> np.ndarray:
@@ -151,7 +152,7 @@ def _basins(starts: list[Start], bounds) -> list[Start]:
         return sorted(starts, key=lambda s: s.answer.value)
     line = sorted(starts, key=lambda s: s.theta[0])
     chosen = []
-    for left, right in zip(line, line[1:], strict=False):
+    for left, right in itertools.pairwise(line):
         if left.answer.gradient[0] < 0 < right.answer.gradient[0]:
             chosen.append(min(left, right, key=lambda s: s.answer.value))
     for end, outward in ((line[0], -1), (line[-1], 1)):

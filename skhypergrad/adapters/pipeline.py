@@ -6,6 +6,7 @@ nested pipelines, fit parameters and metadata routing are scikit-learn's own doi
 
 from __future__ import annotations
 
+import time
 from typing import Any, NamedTuple
 
 from sklearn.base import BaseEstimator, clone
@@ -15,6 +16,9 @@ from sklearn.utils.metadata_routing import get_routing_for_object
 from sklearn.utils.parallel import Parallel, delayed
 
 from skhypergrad.adapters._compat import check_method_params
+
+# Seconds of preprocessing below which handing the folds to other processes costs more than it saves.
+WORTH_PROCESSES = 0.5
 
 
 class Preprocessed(NamedTuple):
@@ -72,8 +76,14 @@ def preprocess(estimator, X, y, splits, fit_params, n_jobs) -> list[Preprocessed
     """
     prefix, last = last_step(estimator)
     recording = clone(estimator).set_params(**{prefix.removesuffix("__"): _Recorder(last)})
-    return Parallel(n_jobs=n_jobs)(
-        delayed(_preprocess_fold)(clone(recording), X, y, train, test, fit_params) for train, test in splits
+    # the first fold tells whether processes would earn their start-up
+    (train, test), *rest = splits
+    began = time.perf_counter()
+    first = _preprocess_fold(clone(recording), X, y, train, test, fit_params)
+    if (time.perf_counter() - began) * len(rest) < WORTH_PROCESSES:
+        n_jobs = None
+    return [first] + Parallel(n_jobs=n_jobs)(
+        delayed(_preprocess_fold)(clone(recording), X, y, train, test, fit_params) for train, test in rest
     )
 
 

@@ -3,8 +3,9 @@
 A weight of 0 leaves a row out, so folds of any size have one shape, and one product `X @ W` serves all of them. What can
 be computed once is computed here, exactly, by a change of basis that the L2 penalty does not notice:
 
-* `rotated`: the features in the basis of their own singular vectors, at most min(n_samples, n_features) of them. Any
+* Rotation: the features in the basis of their own singular vectors, at most min(n_samples, n_features) of them. Any
   loss; the Hessian of every fold becomes nearly diagonal, and p >> n costs no more than p = n.
+* `affine`: folds whose preprocessing only centred and scaled the columns share one matrix, each with a metric.
 * `diagonalized`: for squared loss, every fold in the basis of its *own* singular vectors: the inner problem becomes a
   diagonal one with min(n, p) rows, the held-out rows a triangle. The number of samples disappears, and no normal
   equations are formed: the error is that of an SVD, about sqrt(cond) * eps.
@@ -43,12 +44,14 @@ class Fold(NamedTuple):
         What the inner and the outer objective see.
     variance : (n_outputs,) weighted variance of the held-out targets
     offset : (n_outputs,) a fixed part of the raw prediction
+    metric : (n_features, n_features) what the penalty measures coefficients by, or None for their plain squares
     """
 
     train: Any
     test: Any
     variance: Any
     offset: Any
+    metric: Any
 
 
 class Restoration(NamedTuple):
@@ -110,7 +113,7 @@ def padded(n: int) -> int:
 
 
 def cut(table: Table, *, squared: bool, fit_intercept: bool) -> Folds:
-    """Choose the representation of the folds: `diagonalized`, `rotated` or, for large or sparse X, as they are.
+    """Choose the representation of the folds: diagonalized, rotated or, for sparse X, as they are.
 
     Parameters
     ----------
@@ -119,12 +122,15 @@ def cut(table: Table, *, squared: bool, fit_intercept: bool) -> Folds:
         Whether inner and outer objective see the rows only through sums of squared errors.
     fit_intercept : bool
     """
-    first = table.X[0] if isinstance(table.X, list) else table.X
+    stacked = isinstance(table.X, list)
+    first = table.X[0] if stacked else table.X
     if not isinstance(first, np.ndarray):
         return _plain_sparse(table, fit_intercept)
-    if min(first.shape) > LARGEST_BASIS:
-        return _shared(table, fit_intercept, rotate=False)
-    return diagonalized(table, fit_intercept) if squared else _shared(table, fit_intercept, rotate=True)
+    if squared and min(first.shape) <= LARGEST_BASIS:
+        return diagonalized(table, fit_intercept)
+    if stacked and (first.shape[0] < first.shape[1] or not fit_intercept or affine(table.X) is None):
+        return _stacked(table, fit_intercept)
+    return _shared(table, fit_intercept)
 
 
 def _common(table: Table) -> dict:
@@ -133,13 +139,6 @@ def _common(table: Table) -> dict:
     mean = weight @ table.y
     variance = np.stack([w @ (table.y - m) ** 2 for w, m in zip(weight, mean, strict=True)])
     return {"variance": jnp.asarray(variance), "offset": jnp.asarray(table.offset)}
-
-
-def _assemble(X, X_axis, y, train_weight, test_weight, common) -> tuple[Fold, Fold]:
-    """Data and axes of folds that share their rows and differ in the weights (and, in a pipeline, in X)."""
-    data = Fold(train=Rows(X, y, train_weight), test=Rows(X, y, test_weight), **common)
-    rows = Rows(X_axis, None, 0)
-    return data, Fold(train=rows, test=rows, variance=0, offset=0)
 
 
 def _pad_rows(array, n):
@@ -161,15 +160,12 @@ def _plain_sparse(table: Table, fit_intercept: bool) -> Folds:
     nnz = padded(max(m.nnz for m in matrices))
     pieces = [Sparse.from_scipy(m, (n, p), nnz) for m in matrices]
     X = jax.tree.map(lambda *leaves: jnp.asarray(np.stack(leaves) if stacked else leaves[0]), *pieces)
-    data, axes = _assemble(X, 0 if stacked else None, y, train_weight, test_weight, _common(table))
+    data = Fold(train=Rows(X, y, train_weight), test=Rows(X, y, test_weight), metric=None, **_common(table))
+    rows = Rows(0 if stacked else None, None, 0)
+    axes = Fold(train=rows, test=rows, variance=0, offset=0, metric=None)
     features = max(m.shape[1] for m in matrices)
     restore = Restoration(basis=None, center=np.zeros((1, features)), y_center=np.zeros((1, y.shape[1])))
     return Folds(data, axes, restore, fit_intercept)
-
-
-@jax.jit
-def _centered(X, mask, center):
-    return (X - center) * mask[:, None]
 
 
 @jax.jit
@@ -187,50 +183,113 @@ def _rotation(X, weight):
     return q @ jnp.linalg.svd(r.T, full_matrices=False)[2].T
 
 
-def _shared(table: Table, fit_intercept: bool, rotate: bool) -> Folds:
-    """Dense rows with weights per fold, centred, and rotated where that pays."""
+class Affine(NamedTuple):
+    """Folds whose X are one matrix up to a scale and a shift of every column: X_k = X * scale_k + shift_k."""
+
+    X: np.ndarray
+    scale: np.ndarray
+    shift: np.ndarray
+
+
+def affine(matrices: list[np.ndarray]) -> Affine | None:
+    """The common matrix of preprocessing that only centres and scales, or None where it does more.
+
+    Found from the numbers, not from the names of transformers, and accepted when every cell agrees to rounding.
+    """
+    X = matrices[0]
+    if len({m.shape for m in matrices}) > 1:
+        return None
+    columns = np.arange(X.shape[1])
+    top, bottom = X.argmax(axis=0), X.argmin(axis=0)
+    span = X[top, columns] - X[bottom, columns]
+    varies = span > 0
+    scales, shifts = [], []
+    for m in matrices:
+        difference = m[top, columns] - m[bottom, columns]
+        scale = np.where(varies, difference / np.where(varies, span, 1.0), 1.0)
+        shift = m[bottom, columns] - scale * X[bottom, columns]
+        size = np.abs(m).max(axis=0) + np.abs(shift)
+        if not (np.abs(scale * X + shift - m).max(axis=0) <= 1e-12 * size).all() or not (scale[varies] != 0).all():
+            return None
+        scales.append(scale)
+        shifts.append(shift)
+    return Affine(X, np.stack(scales), np.stack(shifts))
+
+
+def _shared(table: Table, fit_intercept: bool) -> Folds:
+    """Dense rows held once: centred, rotated, with weights per fold, and with a metric where folds were scaled apart.
+
+    With X_k = X * scale_k + shift_k, the intercept takes the shift up, and coefficients v of X stand for v / scale_k of
+    X_k: the penalty on those is v^T diag(scale_k**-2) v.
+    """
+    relation = affine(table.X) if isinstance(table.X, list) else None
+    X = table.X if relation is None else relation.X
     n, y, train_weight, test_weight = _padded_rows(table)
-    stacked = isinstance(table.X, list)
-    matrices = table.X if stacked else [table.X]
-    features = max(m.shape[1] for m in matrices)
-    p = padded(features)
-    total = np.concatenate([table.train_weight, table.test_weight])
-    parts, bases, centers = [], [], []
-    for k, matrix in enumerate(matrices):
-        weight = (table.train_weight[k] if stacked else table.train_weight.sum(axis=0)).astype(float)
-        used = total[[k, k + len(matrices)]] if stacked else total
-        mask = jnp.asarray(_pad_rows((used > 0).any(axis=0).astype(float), n))
-        center = np.zeros(p)
-        if fit_intercept:
-            center[: matrix.shape[1]] = weight @ matrix / weight.sum()
-        padding = np.zeros((n, p))
-        padding[: matrix.shape[0], : matrix.shape[1]] = matrix
-        X = _centered(padding, mask, center)
-        if rotate:
-            basis = _rotation(X, jnp.asarray(_pad_rows(weight, n)))
-            X = X @ basis
-            bases.append(np.array(basis)[:features])
-        parts.append(X)
-        centers.append(center[:features])
-    X = jnp.stack(parts) if stacked else parts[0]
-    data, axes = _assemble(X, 0 if stacked else None, y, train_weight, test_weight, _common(table))
-    restore = Restoration(
-        basis=np.stack(bases) if rotate else None, center=np.stack(centers), y_center=np.zeros((1, y.shape[1]))
+    weight = table.train_weight.sum(axis=0)
+    used = ((table.train_weight > 0) | (table.test_weight > 0)).any(axis=0)
+    rotated, basis, center = _rotated(X, weight, used, fit_intercept, n)
+    scale = np.ones((1, X.shape[1])) if relation is None else relation.scale
+    shift = np.zeros((1, X.shape[1])) if relation is None else relation.shift
+    bases = basis / scale[:, :, None]
+    metric = None if relation is None else jnp.asarray(np.swapaxes(bases, 1, 2) @ bases)
+    data = Fold(
+        train=Rows(rotated, y, train_weight), test=Rows(rotated, y, test_weight), metric=metric, **_common(table)
     )
+    rows = Rows(None, None, 0)
+    axes = Fold(train=rows, test=rows, variance=0, offset=0, metric=None if relation is None else 0)
+    restore = Restoration(basis=bases, center=shift + center * scale, y_center=np.zeros((1, y.shape[1])))
     return Folds(data, axes, restore, fit_intercept)
+
+
+def _stacked(table: Table, fit_intercept: bool) -> Folds:
+    """Dense rows that differ from fold to fold, each fold rotated on its own."""
+    n, y, train_weight, test_weight = _padded_rows(table)
+    parts, bases, centers = [], [], []
+    features = max(m.shape[1] for m in table.X)
+    for matrix, train, test in zip(table.X, table.train_weight, table.test_weight, strict=True):
+        wide = np.zeros((len(matrix), features))
+        wide[:, : matrix.shape[1]] = matrix
+        X, basis, center = _rotated(wide, train, (train > 0) | (test > 0), fit_intercept, n)
+        parts.append(X)
+        bases.append(basis)
+        centers.append(center)
+    X = jnp.stack(parts)
+    data = Fold(train=Rows(X, y, train_weight), test=Rows(X, y, test_weight), metric=None, **_common(table))
+    rows = Rows(0, None, 0)
+    axes = Fold(train=rows, test=rows, variance=0, offset=0, metric=None)
+    restore = Restoration(np.stack(bases), np.stack(centers), np.zeros((1, y.shape[1])))
+    return Folds(data, axes, restore, fit_intercept)
+
+
+def _rotated(X, weight, used, fit_intercept, n):
+    """X centred by its weighted mean (where an intercept takes that up) and rotated, on the device, with basis and mean.
+
+    Rows that are not used, and padding, are zero. A matrix too large to be factorised keeps its own basis.
+    """
+    features = X.shape[1]
+    center = weight @ X / weight.sum() if fit_intercept else np.zeros(features)
+    padding = np.zeros((n, padded(features)))
+    padding[: len(X), :features] = np.where(used[:, None], X - center, 0.0)
+    rows = jnp.asarray(padding)
+    if min(X.shape) > LARGEST_BASIS:
+        return rows, np.eye(features, padding.shape[1]), center
+    basis = _rotation(rows, jnp.asarray(_pad_rows(weight, n)))
+    return rows @ basis, np.array(basis)[:features], center
 
 
 def diagonalized(table: Table, fit_intercept: bool) -> Folds:
     """Every fold in the basis of its own training rows' singular vectors, for squared loss (see the module)."""
     stacked = isinstance(table.X, list)
-    blocks = None if stacked else _blocks(table)
-    ones, X, y, train_weight, test_weight = blocks or (
-        np.ones(len(table.y)),
-        table.X,
-        table.y,
-        table.train_weight,
-        table.test_weight,
-    )
+    relation = affine(table.X) if stacked else None
+    whole = table if relation is None else table._replace(X=relation.X)
+    blocks = None if isinstance(whole.X, list) else _blocks(whole)
+    if blocks is None:
+        ones, X, y = np.ones(len(table.y)), table.X, table.y
+        train_weight, test_weight = table.train_weight, table.test_weight
+    else:
+        ones, X, y, train_weight, test_weight = blocks
+        if relation is not None:
+            X = [X * s + np.outer(ones, m) for s, m in zip(relation.scale, relation.shift, strict=True)]
     features = max(m.shape[1] for m in X) if stacked else X.shape[1]
     train_size = padded(max((train_weight > 0).sum(axis=1)))
     test_size = padded(max((test_weight > 0).sum(axis=1)))
@@ -243,8 +302,8 @@ def diagonalized(table: Table, fit_intercept: bool) -> Folds:
         ]
         folds.append(_diagonalize(*rows[0], *rows[1], fit_intercept=fit_intercept))
     d, c, Z, t, weight, basis, center, y_center = (jnp.stack(part) for part in zip(*folds, strict=True))
-    data = Fold(train=Rows(Diagonal(d), c, jnp.ones_like(d)), test=Rows(Z, t, weight), **_common(table))
-    axes = Fold(train=Rows(0, 0, 0), test=Rows(0, 0, 0), variance=0, offset=0)
+    data = Fold(train=Rows(Diagonal(d), c, jnp.ones_like(d)), test=Rows(Z, t, weight), metric=None, **_common(table))
+    axes = Fold(train=Rows(0, 0, 0), test=Rows(0, 0, 0), variance=0, offset=0, metric=None)
     restore = Restoration(np.array(basis)[:, :features], np.array(center)[:, :features], np.array(y_center))
     return Folds(data, axes, restore, fit_intercept=False)
 

@@ -63,7 +63,7 @@ class Sparse:
         nnz = matrix.nnz if nnz is None else nnz
 
         def arrays(m, n_rows):
-            m = scipy.sparse.csr_array(m)
+            m = scipy.sparse.csr_array(m, copy=True)
             m.sum_duplicates()
             empty = nnz - m.nnz
             return (
@@ -72,7 +72,8 @@ class Sparse:
                 np.concatenate([m.indptr, np.full(n_rows - m.shape[0], m.nnz)]).astype(np.int32),
             )
 
-        return cls(*arrays(matrix, shape[0]), *arrays(matrix.T, shape[1]), shape=shape)
+        rows, columns = arrays(matrix, shape[0]), arrays(matrix.T, shape[1])
+        return cls(rows[0], rows[1], rows[2], columns[0], columns[1], columns[2], shape)
 
     @property
     def T(self) -> Sparse:  # noqa: N802  (NumPy's name)

@@ -60,14 +60,15 @@ class LinearModel:
     def inner(self, params, hyper, data):
         rows = data.train
         loss = jnp.vdot(rows.weight, self.loss(self.raw(params, rows.X, data.offset), rows.y))
-        return loss + penalties.ridge(params.coef, self.strength(hyper))
+        return loss + penalties.ridge(params.coef, self.strength(hyper), data.metric)
 
     def precondition(self, params, hyper, data):
         rows = data.train
         raw = self.raw(params, rows.X, data.offset)
         curvature = rows.weight[:, None] * self._curvature(raw, rows.y)
         tiny = jnp.finfo(raw.dtype).tiny
-        coef_scale = squares(rows.X, curvature) + self.strength(hyper) + tiny
+        metric = 1.0 if data.metric is None else jnp.diagonal(data.metric)[:, None]
+        coef_scale = squares(rows.X, curvature) + self.strength(hyper) * metric + tiny
         intercept_scale = jnp.sum(curvature, axis=0) + tiny
 
         def apply(v):

@@ -86,10 +86,8 @@ class Real:
 
     def to_hyper(self, theta):
         """The natural value, clipped so that rounding never leaves the box."""
-        if self.scale == "log":
-            value = np.exp(theta)
-        else:
-            value = self.low + (self.high - self.low) * np.asarray(theta) / LINEAR_UNITS
+        share = np.asarray(theta) / LINEAR_UNITS
+        value = np.exp(theta) if self.scale == "log" else self.low + (self.high - self.low) * share
         return np.clip(value, self.low, self.high)
 
     def slope(self, value):

@@ -17,10 +17,6 @@ from skhypergrad.bilevel.problem import Problem
 from skhypergrad.bilevel.solution import Evaluation, Solution, Status
 from skhypergrad.bilevel.space import Real, Space
 
-# Residuals up to which a point counts as verified: relative to the weights the search began with, never to a warm start.
-INNER_VERIFIED = 1e-8
-LINEAR_VERIFIED = 1e-6
-
 
 @functools.partial(jax.jit, static_argnums=(0, 1))
 def _start(problem, axes, method, hyper, data):
@@ -152,8 +148,8 @@ def tune(
     Returns
     -------
     Solution
-        The best verified point: finite, inner residual at most 1e-8, adjoint residual at most 1e-6, and no evaluated
-        point better. Computed in float64. When no point could be verified, value is NaN and the status says so.
+        The best verified point: evaluated at the method's own tolerance with residuals it trusts, and no evaluated point
+        better. Computed in float64. When no point could be verified, value is NaN and the status says so.
     """
     space = space if isinstance(space, Space) else Space(space)
     with jax.enable_x64(True):
@@ -198,20 +194,19 @@ class _Search:
         )
         value, gradient, evidence = jax.device_get((value, gradient, carry.evidence))
         value, gradient = float(value), self.space.pull_back(gradient, hyper)
-        inner, linear = float(np.max(evidence.inner_residual)), float(np.max(evidence.linear_residual))
         finite = np.isfinite(value) and np.all(np.isfinite(gradient))
-        solved = bool(finite and inner <= max(10 * tol, INNER_VERIFIED) and linear <= max(10 * tol, LINEAR_VERIFIED))
+        solved = bool(finite and self.method.trusts(evidence, tol))
         if not finite:
             reason = "not finite"
         elif not solved:
-            reason = "inner solve" if not inner <= max(10 * tol, INNER_VERIFIED) else "adjoint solve"
+            reason = "residuals"
         evaluation = Evaluation(
             hyper=hyper,
             theta=np.array(theta, float),
             value=value,
             gradient=gradient,
-            inner_residual=inner,
-            linear_residual=linear,
+            inner_residual=float(np.max(evidence.inner_residual)),
+            linear_residual=float(np.max(evidence.linear_residual)),
             inner_steps=int(np.max(evidence.inner_steps)),
             linear_steps=int(np.max(evidence.linear_steps)),
             tol=float(tol),
@@ -244,7 +239,7 @@ class _Search:
                 return self._solution(best, status, tol)
             carry = self.best[1] if self.best is not None and self.best[0] is best else self.fresh
             answer = self._evaluate(best.theta, carry, self.method.tol, "verification")
-            if _is_verified(self.trace[-1]):
+            if answer.solved:
                 self.params[best.theta.tobytes()] = answer.carry.params
             else:
                 refused.add(best.theta.tobytes())
@@ -286,14 +281,6 @@ def _rank(evaluation: Evaluation) -> tuple[float, float]:
     """By the judge where there is one (NaN last), ties by the criterion."""
     judged = evaluation.judged
     return (judged if judged == judged else float("inf"), evaluation.value)
-
-
-def _is_verified(evaluation: Evaluation) -> bool:
-    return (
-        evaluation.solved
-        and evaluation.inner_residual <= INNER_VERIFIED
-        and evaluation.linear_residual <= LINEAR_VERIFIED
-    )
 
 
 def at_bound(theta, gradient, bounds) -> np.ndarray:

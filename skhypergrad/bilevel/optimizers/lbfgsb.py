@@ -23,6 +23,9 @@ from scipy.stats import qmc
 from skhypergrad.bilevel.optimizers.oracle import Answer, Budget, projected, scale_of
 from skhypergrad.bilevel.solution import Status
 
+# What a further step must promise, in units of tol times the criterion.
+GAIN = 1e-3
+
 
 class Start(NamedTuple):
     theta: np.ndarray
@@ -36,16 +39,16 @@ class LBFGSB:
     Parameters
     ----------
     n_starts : int or "auto", default="auto"
-        Points evaluated before the first descent, besides the given one. "auto": about one per factor of 5 along one
+        Points evaluated before the first descent, besides the given one. "auto": about one per factor of 10 along one
         coordinate, between 5 and 16; in several dimensions the same along the box's diagonal, and as many quasi-random
         points off it.
     n_descents : int, default=3
         Basins descended at most.
     first_step : float, default=1.0
         Length of the first step on the free scale (see `bilevel.space`): 1 is a factor of e, or a tenth of the interval.
-    coarse_tol : float, default=1e-4
+    coarse_tol : float, default=1e-3
         Inner tolerance of the starts.
-    tol : float, default=1e-8
+    tol : float, default=1e-7
         Inner tolerance of the descents.
     seed : int, default=0
         Of the quasi-random starts.
@@ -54,8 +57,8 @@ class LBFGSB:
     n_starts: int | str = "auto"
     n_descents: int = 3
     first_step: float = 1.0
-    coarse_tol: float = 1e-4
-    tol: float = 1e-8
+    coarse_tol: float = 1e-3
+    tol: float = 1e-7
     seed: int = 0
 
     def minimize(self, oracle, theta, bounds, budget: Budget) -> Status:
@@ -87,35 +90,55 @@ class LBFGSB:
 
     def _descend(self, oracle, start: Start, bounds, max_steps: int, pgtol: float) -> tuple[Status, int]:
         """L-BFGS-B from one start; the status, and the evaluations used."""
-        carry, used, status = start.answer.carry, 0, Status.stalled
-        slope = np.max(np.abs(projected(start.theta, start.answer.gradient, bounds)))
-        if slope == 0:
-            slope = 1.0
-        scale = self.first_step / slope
-        best = start.answer.value
-
-        def scaled(theta):
-            nonlocal carry, used, status, best
-            if used >= max_steps:
-                status = Status.max_steps
-                raise _Leave
-            used += 1
-            answer = oracle(theta, carry, self.tol)
-            if not answer.solved:
-                status = Status.inner_failed
-                raise _Leave
-            carry = answer.carry
-            best = min(best, answer.value)
-            if np.max(np.abs(projected(theta, answer.gradient, bounds))) <= pgtol and answer.value <= best:
-                status = Status.converged
-                raise _Leave
-            return (answer.value - start.answer.value) * scale, answer.gradient * scale
-
+        descent = _Descent(oracle, start, bounds, max_steps, pgtol, self)
         options = {"maxiter": max_steps, "maxfun": 10 * max_steps, "ftol": 0.0, "gtol": 0.0}
         box = scipy.optimize.Bounds(*bounds)
         with contextlib.suppress(_Leave):
-            scipy.optimize.minimize(scaled, start.theta, jac=True, method="L-BFGS-B", bounds=box, options=options)
-        return status, used
+            scipy.optimize.minimize(descent, start.theta, jac=True, method="L-BFGS-B", bounds=box, options=options)
+        return descent.status, descent.used
+
+
+class _Descent:
+    """The function that SciPy minimises: scaled, counted, and left as soon as there is nothing more to gain."""
+
+    def __init__(self, oracle, start: Start, bounds, max_steps, pgtol, optimizer: LBFGSB):
+        self.oracle, self.bounds, self.max_steps, self.pgtol, self.tol = oracle, bounds, max_steps, pgtol, optimizer.tol
+        slope = np.max(np.abs(projected(start.theta, start.answer.gradient, bounds)))
+        self.zero, self.scale = start.answer.value, optimizer.first_step / (slope if slope > 0 else 1.0)
+        self.carry, self.used, self.status = start.answer.carry, 0, Status.stalled
+        self.last: Start | None = None
+
+    def __call__(self, theta):
+        if self.used >= self.max_steps:
+            self.status = Status.max_steps
+            raise _Leave
+        self.used += 1
+        answer = self.oracle(theta, self.carry, self.tol)
+        if not answer.solved:
+            self.status = Status.inner_failed
+            raise _Leave
+        self.carry = answer.carry
+        if self._is_done(theta, answer):
+            self.status = Status.converged
+            raise _Leave
+        self.last = Start(np.array(theta), answer)
+        return (answer.value - self.zero) * self.scale, answer.gradient * self.scale
+
+    def _is_done(self, theta, answer) -> bool:
+        """A small projected gradient, and little to gain from it at the curvature between the last two points.
+
+        The gradient alone does not tell: far out on a plateau it is small, and the way down is long.
+        """
+        slope = projected(theta, answer.gradient, self.bounds)
+        if not np.max(np.abs(slope)) <= self.pgtol:
+            return False
+        if not slope.any():
+            return True
+        if self.last is None:
+            return False
+        step, change = theta - self.last.theta, answer.gradient - self.last.answer.gradient
+        curvature = step @ change
+        return bool(curvature > 0 and slope @ slope * (step @ step) / curvature / 2 <= GAIN * self.pgtol)
 
 
 class _Leave(Exception):
@@ -129,7 +152,7 @@ def start_points(theta, bounds, n_starts, seed) -> np.ndarray:
     """
     low, high = bounds
     if n_starts == "auto":
-        n_starts = int(np.clip(np.ceil(np.max(high - low) / np.log(5)) + 1, 5, 16))
+        n_starts = int(np.clip(np.ceil(np.max(high - low) / np.log(10) - 1e-9) + 1, 5, 16))
     share = np.linspace(0, 1, n_starts)
     points = low + share[np.argsort(np.abs(share - 0.5), kind="stable"), None] * (high - low)
     if len(theta) > 1 and n_starts > 1:

@@ -82,9 +82,10 @@ def preprocess(estimator, X, y, splits, fit_params, n_jobs) -> list[Preprocessed
     first = _preprocess_fold(clone(recording), X, y, train, test, fit_params)
     if (time.perf_counter() - began) * len(rest) < WORTH_PROCESSES:
         n_jobs = None
-    return [first] + Parallel(n_jobs=n_jobs)(
+    others = Parallel(n_jobs=n_jobs)(
         delayed(_preprocess_fold)(clone(recording), X, y, train, test, fit_params) for train, test in rest
     )
+    return [first, *others]
 
 
 def _preprocess_fold(pipeline, X, y, train, test, fit_params) -> Preprocessed:

@@ -21,7 +21,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from skhypergrad.bilevel.matrices import Diagonal, Sparse
+from skhypergrad.bilevel.matrices import Diagonal, HostMatrix, Sparse
 
 # Above this a factorisation, cubic in the smaller side, costs more than the iterations it saves.
 LARGEST_BASIS = 2048
@@ -77,12 +77,16 @@ class Restoration(NamedTuple):
 
 
 class Folds(NamedTuple):
-    """Stacked `Fold`s, the axis of each part for `vmap`, the way back, and whether an intercept is left to fit."""
+    """Stacked `Fold`s, the axis of each part for `vmap`, the way back, and whether an intercept is left to fit.
+
+    `keep` holds what the data refer to on the host: keep it as long as `data` is used.
+    """
 
     data: Fold
     axes: Fold
     restore: Restoration
     fit_intercept: bool
+    keep: tuple[HostMatrix, ...] = ()
 
 
 class Table(NamedTuple):
@@ -125,7 +129,7 @@ def cut(table: Table, *, squared: bool, fit_intercept: bool) -> Folds:
     stacked = isinstance(table.X, list)
     first = table.X[0] if stacked else table.X
     if not isinstance(first, np.ndarray):
-        return _plain_sparse(table, fit_intercept)
+        return _sparse(table, fit_intercept)
     if squared and min(first.shape) <= LARGEST_BASIS:
         return diagonalized(table, fit_intercept)
     if stacked and (first.shape[0] < first.shape[1] or not fit_intercept or affine(table.X) is None):
@@ -152,20 +156,20 @@ def _padded_rows(table: Table) -> tuple[int, Any, Any, Any]:
     return n, jnp.asarray(_pad_rows(table.y, n)), train, test
 
 
-def _plain_sparse(table: Table, fit_intercept: bool) -> Folds:
+def _sparse(table: Table, fit_intercept: bool) -> Folds:
+    """Sparse rows as they are: centring or rotating would fill them."""
     n, y, train_weight, test_weight = _padded_rows(table)
     stacked = isinstance(table.X, list)
-    matrices = table.X if stacked else [table.X]
-    p = padded(max(m.shape[1] for m in matrices))
-    nnz = padded(max(m.nnz for m in matrices))
-    pieces = [Sparse.from_scipy(m, (n, p), nnz) for m in matrices]
-    X = jax.tree.map(lambda *leaves: jnp.asarray(np.stack(leaves) if stacked else leaves[0]), *pieces)
+    hosts = [HostMatrix(matrix) for matrix in (table.X if stacked else [table.X])]
+    features = max(host.form(False, False).shape[1] for host in hosts)
+    X = Sparse.stack(hosts, (n, padded(features)))
+    if not stacked:
+        X = jax.tree.map(lambda part: part[0], X)
     data = Fold(train=Rows(X, y, train_weight), test=Rows(X, y, test_weight), metric=None, **_common(table))
     rows = Rows(0 if stacked else None, None, 0)
     axes = Fold(train=rows, test=rows, variance=0, offset=0, metric=None)
-    features = max(m.shape[1] for m in matrices)
     restore = Restoration(basis=None, center=np.zeros((1, features)), y_center=np.zeros((1, y.shape[1])))
-    return Folds(data, axes, restore, fit_intercept)
+    return Folds(data, axes, restore, fit_intercept, tuple(hosts))
 
 
 @jax.jit

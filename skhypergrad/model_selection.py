@@ -15,6 +15,7 @@ from sklearn.base import clone
 from sklearn.exceptions import ConvergenceWarning, FitFailedWarning
 from sklearn.model_selection import ParameterGrid
 from sklearn.utils import check_random_state, get_tags
+from threadpoolctl import threadpool_limits
 
 from skhypergrad.adapters._compat import (
     Interval,
@@ -32,6 +33,16 @@ from skhypergrad.bilevel.solution import columns
 from skhypergrad.bilevel.space import Real
 from skhypergrad.bilevel.tune import at_bound
 from skhypergrad.exceptions import BoundaryWarning
+
+# How far, relative to it, the score of the final fits may be from the score of the converged solutions.
+DISAGREEMENT = 0.01
+
+# Cells of X up to which one BLAS thread is faster than several, and immune to other work on the machine.
+SINGLE_THREADED = 1 << 21
+
+
+# What lives on the instance only while it is being fitted.
+_DURING_FIT = ("_began", "_previous", "_warnings", "_plan", "_fit_X", "_fit_y", "_routed", "_outcomes", "_original_cv")
 
 
 class _FixedSplits:
@@ -84,7 +95,7 @@ class HypergradSearchCV(SearchBase):
     optimizer : {"auto", "lbfgsb"} or optimizer of `skhypergrad.bilevel`, default="auto"
         What moves the hyperparameters.
     n_starts : int or "auto", default="auto"
-        Starting values of the default optimizer; more find narrower basins. "auto": about one per factor of 5.
+        Starting values of the default optimizer; more of them find narrower basins. "auto": about one per factor of 10.
     max_steps : int, default=50
         Evaluations after the starting values, for each combination of listed values.
     tol : float, default=1e-4
@@ -247,15 +258,29 @@ class HypergradSearchCV(SearchBase):
             self.__dict__.pop(name, None)
         self._began = time.perf_counter()
         self._previous = before.get("best_params_") if self.warm_start else None
+        self._warnings: list = []
         try:
-            super().fit(X, y, **params)
+            with threadpool_limits(1 if np.size(X) <= SINGLE_THREADED else None, user_api="blas"):
+                super().fit(X, y, **params)
+            for message, category in self._warnings:
+                warnings.warn(message, category, stacklevel=2)
         except Exception:
             # all or nothing: the results of an earlier fit stay as they were
             self.__dict__.clear()
             self.__dict__.update(before)
             raise
         finally:
-            for name in ("_began", "_previous", "_plan", "_fit_X", "_fit_y", "_routed", "_outcomes", "_original_cv"):
+            for name in (
+                "_warnings",
+                "_began",
+                "_previous",
+                "_plan",
+                "_fit_X",
+                "_fit_y",
+                "_routed",
+                "_outcomes",
+                "_original_cv",
+            ):
                 self.__dict__.pop(name, None)
         return self
 
@@ -333,8 +358,24 @@ class HypergradSearchCV(SearchBase):
                 self.status_, self.message_ = outcome.status.name, outcome.status.value
                 self.converged_ = outcome.status in (Status.converged, Status.boundary)
                 self.criterion_ = outcome.criterion
-                outcome.warn()
+                self._warnings += filter(
+                    None, [outcome.warning(), self._disagreement(outcome, refit_metric, results, index)]
+                )
         return index
+
+    def _disagreement(self, outcome, metric, results, index) -> tuple[str, type[Warning]] | None:
+        """A warning where scikit-learn's own fits score other than the converged solutions the search compared."""
+        if not outcome.is_score:
+            return None
+        score, solved = results[f"mean_test_{metric}"][index], -outcome.value
+        if not abs(score - solved) > DISAGREEMENT * abs(solved):
+            return None
+        return (
+            f"The estimator's own fits at the best value score {score:.4g}; fits solved to convergence score {solved:.4g}, "
+            "and those were compared by the search. The estimator's solver stops early: give it a smaller tol and a larger "
+            "max_iter (for LogisticRegression tol=1e-6, max_iter=10000, or solver='newton-cholesky').",
+            ConvergenceWarning,
+        )
 
     def _publish_trace(self):
         tables = []
@@ -360,12 +401,8 @@ class HypergradSearchCV(SearchBase):
         except Exception as error:
             if self.error_score == "raise":
                 raise
-            warnings.warn(
-                f"The preprocessing of {step.listed or 'the pipeline'} failed with {type(error).__name__}: {error}. "
-                "It is scored as GridSearchCV scores a failing candidate.",
-                FitFailedWarning,
-                stacklevel=5,
-            )
+            told = f"The preprocessing of {step.listed or 'the pipeline'} failed and is scored as a failing candidate."
+            self._warnings.append((f"{told} {type(error).__name__}: {error}", FitFailedWarning))
             return _Outcome.failed(prefix, space)
         task = Task(step.estimator, step.adapter, X, y, splits, self._routed, folds_of[key])
         scorer = self._search_scorer()
@@ -391,7 +428,7 @@ class HypergradSearchCV(SearchBase):
             judge=judge,
             callback=self._progress(prefix),
         )
-        return _Outcome.of(prefix, space, solution, criterion)
+        return _Outcome.of(prefix, space, solution, criterion, is_score=criterion == descended)
 
     def _resumed(self, name, real: Real) -> Real:
         if self._previous is None or name not in self._previous:
@@ -435,10 +472,12 @@ class _Outcome(NamedTuple):
     status: Status
     trace: list
     criterion: str
+    is_score: bool
+    value: float
     sides: dict
 
     @classmethod
-    def of(cls, prefix, space, solution, criterion) -> _Outcome:
+    def of(cls, prefix, space, solution, criterion, is_score) -> _Outcome:
         box = Space(space)
         theta = box.theta(solution.hyper)
         gradient = box.pull_back(solution.gradient, solution.hyper)
@@ -447,25 +486,25 @@ class _Outcome(NamedTuple):
             for (name, _), side in zip(box.coordinates(), at_bound(theta, gradient, box.bounds()), strict=True):
                 if side:
                     sides.setdefault(prefix + name, set()).add("lower" if side < 0 else "upper")
-        return cls(_values(prefix, solution.hyper), solution.status, solution.trace, criterion, sides)
+        values = _values(prefix, solution.hyper)
+        return cls(values, solution.status, solution.trace, criterion, is_score, solution.value, sides)
 
     @classmethod
     def failed(cls, prefix, space) -> _Outcome:
         box = Space(space)
-        return cls(_values(prefix, box.hyper(box.init())), Status.inner_failed, [], "", {})
+        return cls(_values(prefix, box.hyper(box.init())), Status.inner_failed, [], "", False, np.nan, {})
 
-    def warn(self):
-        """One warning at most, of the category that fits."""
+    def warning(self) -> tuple[str, type[Warning]] | None:
+        """What the user must know of how the best candidate was found."""
         if self.sides:
             where = ", ".join(
                 f"{name} = {_show(self.values[name])} ({' and '.join(sorted(sides))} bound)"
                 for name, sides in self.sides.items()
             )
-            warnings.warn(
-                f"The best value lies on a bound: {where}. {Status.boundary.value}", BoundaryWarning, stacklevel=5
-            )
-        elif self.status not in (Status.converged, Status.judged):
-            warnings.warn(f"{self.status.name}: {self.status.value}", ConvergenceWarning, stacklevel=5)
+            return f"{where}. {Status.boundary.value}", BoundaryWarning
+        if self.status not in (Status.converged, Status.judged):
+            return f"{self.status.name}: {self.status.value}", ConvergenceWarning
+        return None
 
 
 def _indices(rows):

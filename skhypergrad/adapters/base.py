@@ -44,6 +44,8 @@ class Adapter:
         Of the engine's `LinearModel`; `strength` takes a dict of the tunable values in scikit-learn's own convention.
     criteria : tuple of str
         Names of the criteria that make sense for it, the default one first.
+    criteria_are_scores : bool, default=True
+        Whether a scorer of the same metric sees what the criterion sees (raw values, not labels).
     encode : callable, y -> Target
     train_weight : callable, (y, sample_weight or None) -> (n_samples,)
         The weights one fit gives to its training rows, class weights included.
@@ -58,6 +60,7 @@ class Adapter:
     encode: Callable
     train_weight: Callable
     write: Callable
+    criteria_are_scores: bool = True
 
 
 _registry: dict[type, Callable[[Any], Adapter]] = {}

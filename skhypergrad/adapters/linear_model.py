@@ -107,6 +107,7 @@ def ridge_classifier(estimator: RidgeClassifier) -> Adapter:
         strength=_alpha,
         fit_intercept=estimator.fit_intercept,
         criteria=("squared_error", "root_squared_error"),
+        criteria_are_scores=False,
         encode=encode,
         train_weight=train_weight,
         write=write,

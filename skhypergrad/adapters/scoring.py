@@ -33,6 +33,8 @@ def criterion_of(scorer, adapter) -> str | None:
     scorer : callable, as `sklearn.metrics.check_scoring` returns it
     adapter : Adapter
     """
+    if not adapter.criteria_are_scores:
+        return None
     if is_default_scorer(scorer):
         return "r2" if "r2" in adapter.criteria else None
     parts = scorer_parts(scorer)

@@ -47,9 +47,13 @@ def r2(raw, y, weight, variance):
 
 
 def log_loss(raw, y, weight, variance):
-    """Mean negative log likelihood in nats, of two classes (one output) or several; `sklearn.metrics.log_loss`."""
+    """Mean negative log likelihood in nats, of two classes (one output) or several; `sklearn.metrics.log_loss`.
+
+    Probabilities are clipped to [eps, 1 - eps], as there: a row that is wrong with certainty costs -log(eps) = 36.04.
+    """
     loss = losses.logistic if raw.shape[-1] == 1 else losses.multinomial
-    return _mean(loss(raw, y), weight)
+    eps = jnp.finfo(raw.dtype).eps
+    return _mean(jnp.clip(loss(raw, y), -jnp.log1p(-eps), -jnp.log(eps)), weight)
 
 
 def brier(raw, y, weight, variance):

@@ -11,7 +11,7 @@ from __future__ import annotations
 import itertools
 import weakref
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, ClassVar
 
 import jax
 import jax.numpy as jnp
@@ -40,8 +40,8 @@ class Diagonal:
 class HostMatrix:
     """A SciPy matrix with its transpose and its squares, all by rows, under a key that compiled code can carry."""
 
-    _living: weakref.WeakValueDictionary[int, HostMatrix] = weakref.WeakValueDictionary()
-    _keys = itertools.count()
+    _living: ClassVar[weakref.WeakValueDictionary[int, HostMatrix]] = weakref.WeakValueDictionary()
+    _keys: ClassVar = itertools.count()
 
     def __init__(self, matrix):
         rows = scipy.sparse.csr_array(matrix, copy=True)
@@ -142,7 +142,8 @@ def _abstract(key, *rest, shape, transposed, squared):
 def _product(key, *rest, shape, transposed, squared):
     *arrays, columns = rest
     if arrays:
-        return _device_product(arrays[3:] if transposed else arrays[:3], columns, shape[::-1] if transposed else shape, squared)
+        rows, oriented = (arrays[3:], shape[::-1]) if transposed else (arrays[:3], shape)
+        return _device_product(rows, columns, oriented, squared)
     n_out = shape[1] if transposed else shape[0]
 
     # float64 crosses as pairs of 32-bit words: JAX's precision is thread-local, and the callback's thread has float32
@@ -179,28 +180,29 @@ def _transpose(cotangent, *operands, transposed, **form):
 
 
 def _batch(operands, axes, **form):
-    *matrix, columns = operands
-    *matrix_axes, columns_axis = axes
     size = next(x.shape[a] for x, a in zip(operands, axes, strict=True) if a is not None)
-    columns = jnp.broadcast_to(columns, (size, *columns.shape)) if columns_axis is None else jnp.moveaxis(columns, columns_axis, 0)
+
+    def leading(x, axis):
+        return jnp.broadcast_to(x, (size, *x.shape)) if axis is None else jnp.moveaxis(x, axis, 0)
+
+    *matrix, columns = operands
+    columns = leading(columns, axes[-1])
     _, b, n_in, c = columns.shape
-    if all(a is None for a in matrix_axes):
+    if all(axis is None for axis in axes[:-1]):
         wide = jnp.moveaxis(columns, 0, 2).reshape(b, n_in, size * c)
         product = sparse_product_p.bind(*matrix, wide, **form)
         return product.reshape(b, -1, size, c), 2
-    merged = [
-        (jnp.broadcast_to(x, (size, *x.shape)) if a is None else jnp.moveaxis(x, a, 0)).reshape(size * b, *x.shape[2 - (a is None) :])
-        for x, a in zip(matrix, matrix_axes, strict=True)
-    ]
+    batched = [leading(x, axis) for x, axis in zip(matrix, axes[:-1], strict=True)]
+    merged = [x.reshape(size * b, *x.shape[2:]) for x in batched]
     product = sparse_product_p.bind(*merged, columns.reshape(size * b, n_in, c), **form)
     return product.reshape(size, b, -1, c), 0
 
 
 def _jvp(primals, tangents, **form):
     # linear in the columns; a matrix is data and has no tangent
-    out = sparse_product_p.bind(*primals, **form)
-    tangent = tangents[-1]
-    return out, ad.Zero.from_primal_value(out) if type(tangent) is ad.Zero else sparse_product_p.bind(*primals[:-1], tangent, **form)
+    product = sparse_product_p.bind(*primals, **form)
+    tangent = ad.instantiate_zeros(tangents[-1])
+    return product, sparse_product_p.bind(*primals[:-1], tangent, **form)
 
 
 sparse_product_p.def_impl(jax.jit(_product, static_argnames=("shape", "transposed", "squared")))

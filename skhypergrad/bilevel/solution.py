@@ -13,8 +13,8 @@ class Status(enum.Enum):
 
     converged = "The projected hypergradient is below tol at an interior point; inner and linear solves are verified."
     boundary = (
-        "The optimum lies on a bound of the space and the criterion still decreases outwards (or is level there): "
-        "widen the bounds if a value beyond them makes sense."
+        "The optimum is on a bound of its space, and the criterion does not rise towards it: "
+        "widen the bounds if values beyond make sense."
     )
     flat = "The criterion is the same at every point that was evaluated: this hyperparameter does not matter here."
     judged = (

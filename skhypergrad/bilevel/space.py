@@ -85,10 +85,11 @@ class Real:
         return LINEAR_UNITS * (np.asarray(value) - self.low) / (self.high - self.low)
 
     def to_hyper(self, theta):
-        """The natural value, clipped so that rounding never leaves the box."""
-        share = np.asarray(theta) / LINEAR_UNITS
-        value = np.exp(theta) if self.scale == "log" else self.low + (self.high - self.low) * share
-        return np.clip(value, self.low, self.high)
+        """The natural value; rounding neither leaves the box nor misses a bound."""
+        theta = np.asarray(theta, float)
+        value = np.exp(theta) if self.scale == "log" else self.low + (self.high - self.low) * theta / LINEAR_UNITS
+        value = np.where(theta <= self.to_theta(self.low), self.low, value)
+        return np.where(theta >= self.to_theta(self.high), self.high, np.clip(value, self.low, self.high))
 
     def slope(self, value):
         """The derivative of the natural value with respect to theta."""

@@ -17,6 +17,9 @@ from skhypergrad.bilevel.problem import Problem
 from skhypergrad.bilevel.solution import Evaluation, Solution, Status
 from skhypergrad.bilevel.space import Real, Space
 
+# Inner tolerance of the points that only a judge will look at.
+SCOUT = 1e-5
+
 
 @functools.partial(jax.jit, static_argnums=(0, 1))
 def _start(problem, axes, method, hyper, data):
@@ -156,6 +159,7 @@ def tune(
         search = _Search(problem, method, space, jax.tree.map(jnp.asarray, data), task_axes, restart, judge, callback)
         try:
             status = optimizer.minimize(search.oracle, space.init(), space.bounds(), Budget(max_steps, tol))
+            search.scout()
         except Stop as stop:
             status = stop.status
         return search.conclude(status, tol)
@@ -224,6 +228,24 @@ class _Search:
 
     def _judgement(self, params) -> float:
         return 0.0 if self.judge is None else self.judge(params)
+
+    def scout(self) -> None:
+        """With a judge and one coordinate: look more closely around the point it prefers, which need not be a minimum.
+
+        Twice, both gaps to the nearest evaluated points are divided by four.
+        """
+        if self.judge is None or len(self.space.init()) > 1:
+            return
+        for _ in range(2):
+            solved = [e for e in self.trace if e.solved]
+            if not solved:
+                return
+            best = min(solved, key=_rank).theta[0]
+            places = np.unique([e.theta[0] for e in solved])
+            for side in (places[places < best][-1:], places[places > best][:1]):
+                for end in side:
+                    for theta in np.linspace(best, end, 5)[1:-1]:
+                        self.oracle(np.array([theta]), self.best[1] if self.best else None, SCOUT)
 
     def conclude(self, status: Status, tol: float) -> Solution:
         """The best point, evaluated once more at the method's own tolerance; the next best where that refutes it."""

@@ -125,7 +125,10 @@ class Implicit:
         return bool(inner and linear)
 
     def _solve(self, problem, hyper, data, carry, tol):
-        """Step until the residual is below `tol`, the weights no longer move, or the budget is used."""
+        """Step until the residual is below `tol`, the weights no longer move, or the budget is used.
+
+        At least once: a loose `tol` would else be met by a neighbour's answer, which says nothing about this point.
+        """
 
         def residual(state):
             params = self.solver.params(state)
@@ -134,7 +137,7 @@ class Implicit:
 
         def unfinished(loop):
             state, moving, steps = loop
-            return ~(residual(state) <= tol) & moving & (steps < self.max_steps)
+            return (steps == 0) | (~(residual(state) <= tol) & moving & (steps < self.max_steps))
 
         def advance(loop):
             state, _, steps = loop

@@ -39,9 +39,9 @@ class LBFGSB:
     Parameters
     ----------
     n_starts : int or "auto", default="auto"
-        Points evaluated before the first descent, besides the given one. "auto": about one per factor of 10 along one
-        coordinate, between 5 and 16; in several dimensions the same along the box's diagonal, and as many quasi-random
-        points off it.
+        Points evaluated before the first descent, besides the space's `init`; 1 for that alone. "auto": about one per
+        factor of 10 along one coordinate, between 5 and 16; in several dimensions the same along the box's diagonal,
+        and as many quasi-random points off it.
     n_descents : int, default=3
         Basins descended at most.
     first_step : float, default=1.0
@@ -90,6 +90,9 @@ class LBFGSB:
 
     def _descend(self, oracle, start: Start, bounds, max_steps: int, pgtol: float) -> tuple[Status, int]:
         """L-BFGS-B from one start; the status, and the evaluations used."""
+        if not projected(start.theta, start.answer.gradient, bounds).any():
+            # in a corner of the box, with every slope pointing out: there is nowhere to go
+            return Status.boundary, 0
         descent = _Descent(oracle, start, bounds, max_steps, pgtol, self)
         options = {"maxiter": max_steps, "maxfun": 10 * max_steps, "ftol": 0.0, "gtol": 0.0}
         box = scipy.optimize.Bounds(*bounds)
@@ -153,6 +156,8 @@ def start_points(theta, bounds, n_starts, seed) -> np.ndarray:
     low, high = bounds
     if n_starts == "auto":
         n_starts = int(np.clip(np.ceil(np.max(high - low) / np.log(10) - 1e-9) + 1, 5, 16))
+    if n_starts == 1:
+        return theta[None]
     share = np.linspace(0, 1, n_starts)
     points = low + share[np.argsort(np.abs(share - 0.5), kind="stable"), None] * (high - low)
     if len(theta) > 1 and n_starts > 1:

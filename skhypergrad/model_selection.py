@@ -9,7 +9,6 @@ from numbers import Integral
 from numbers import Real as RealNumber
 from typing import Any, ClassVar, NamedTuple
 
-import joblib
 import numpy as np
 from sklearn.base import clone
 from sklearn.exceptions import ConvergenceWarning, FitFailedWarning
@@ -334,7 +333,7 @@ class HypergradSearchCV(SearchBase):
     def _run_search(self, evaluate_candidates, *, callback_ctx=None):
         candidates: list[dict] = []
         self._outcomes = {}
-        folds_of: dict[str, Any] = {}
+        folds_of: dict[tuple, Any] = {}
         for step in self._plan:
             if isinstance(step, _Combination):
                 outcome = self._tune(step, folds_of)
@@ -380,6 +379,8 @@ class HypergradSearchCV(SearchBase):
     def _publish_trace(self):
         tables = []
         for index, outcome in self._outcomes.items():
+            if not outcome.trace:
+                continue
             table = columns(outcome.trace)
             if len(self._outcomes) > 1:
                 table = {"candidate": np.full(len(outcome.trace), index), **table}
@@ -395,7 +396,7 @@ class HypergradSearchCV(SearchBase):
         space = {name.removeprefix(prefix): self._resumed(name, real) for name, real in step.continuous.items()}
         X, y, splits = self._fit_X, self._fit_y, self._checked_cv_orig.splits
         try:
-            key = joblib.hash(_without_last(step.estimator))
+            key = _preprocessing_of(step, prefix)
             if key not in folds_of:
                 folds_of[key] = prepare(step.estimator, X, y, splits, self._routed, self.n_jobs)
         except Exception as error:
@@ -521,7 +522,6 @@ def _show(value) -> str:
     return f"{value:.4g}" if np.ndim(value) == 0 else np.array2string(value, precision=4, threshold=6)
 
 
-def _without_last(estimator):
-    """The preprocessing of a pipeline, as what decides whether two combinations share their folds."""
-    prefix, _ = last_step(estimator)
-    return clone(estimator).set_params(**{prefix.removesuffix("__"): None}) if prefix else None
+def _preprocessing_of(step: _Combination, prefix: str) -> tuple:
+    """What tells combinations with different preprocessing apart: the listed values that are not the last step's own."""
+    return (prefix, *((name, id(v)) for name, v in step.listed.items() if not (prefix and name.startswith(prefix))))

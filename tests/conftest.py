@@ -1,6 +1,10 @@
 """Fixtures for every test: nothing global may be touched."""
 
 import os
+
+# one thread: with two, OpenBLAS spends most of the time of small problems waiting for the other
+os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+
 import warnings
 
 import jax

@@ -149,7 +149,7 @@ class Task:
             weight = self._sample_weight(part.fit_params, part.X_train)
             np.add.at(train_weight[i], train, self.adapter.train_weight(_safe_indexing(self.labels, train), weight))
             score = check_method_params(self.raw_X, self.routed.score, indices=test).get("sample_weight")
-            score = np.ones(len(test)) if score is None else check_sample_weight(score, part.X_test)
+            score = np.ones(len(test)) if score is None else _checked_weight(score, part.X_test)
             np.add.at(test_weight[i], test, score)
             for name, total in (("training", train_weight[i].sum()), ("held-out", test_weight[i].sum())):
                 if not total > 0:
@@ -168,7 +168,7 @@ class Task:
         weight = fit_params.get("sample_weight")
         if weight is None:
             return None
-        return check_sample_weight(weight, X, dtype=np.float64, ensure_non_negative=True)
+        return _checked_weight(weight, X)
 
     def _offset(self, train_weight):
         """Log eps for a class without training rows, as `log_loss` would clip its probability; 0 otherwise."""
@@ -234,6 +234,11 @@ def prepare(estimator, X, y, splits, routed: Routed, n_jobs) -> list[Preprocesse
     if type(estimator) is not Pipeline:
         return None
     return preprocess(estimator, X, y, splits, routed.fit, n_jobs)
+
+
+def _checked_weight(weight, X):
+    # a split of zeros is refused later, by its number
+    return check_sample_weight(weight, X, dtype=np.float64, ensure_non_negative=True, allow_all_zero_weights=True)
 
 
 def _small(X, copies) -> bool:

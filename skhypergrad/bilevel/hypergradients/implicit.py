@@ -120,8 +120,8 @@ class Implicit:
     def trusts(self, evidence: Evidence, tol=None) -> bool:
         """Whether every task's residuals are small enough for an answer asked for at `tol` (False for NaN)."""
         tol = self.tol if tol is None else tol
-        inner = np.max(evidence.inner_residual) <= max(SLACK * tol, INNER_ROUNDING)
-        linear = np.max(evidence.linear_residual) <= max(SLACK * tol**ADJOINT, LINEAR_ROUNDING)
+        inner = np.max(np.asarray(evidence.inner_residual)) <= max(SLACK * tol, INNER_ROUNDING)
+        linear = np.max(np.asarray(evidence.linear_residual)) <= max(SLACK * tol**ADJOINT, LINEAR_ROUNDING)
         return bool(inner and linear)
 
     def _solve(self, problem, hyper, data, carry, tol):

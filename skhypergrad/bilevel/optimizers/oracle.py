@@ -41,8 +41,13 @@ class Stop(Exception):
 
 
 def projected(theta, gradient, bounds) -> np.ndarray:
-    """clip(theta - gradient) - theta: zero where nothing can be gained inside the box."""
-    return np.clip(theta - gradient, *bounds) - theta
+    """The gradient, with zeros at bounds that it points out of: nothing can be gained there.
+
+    Not clip(theta - gradient) - theta, which for a criterion in large units is the distance to a bound, however steep.
+    """
+    low, high = bounds
+    outward = ((theta <= low) & (gradient > 0)) | ((theta >= high) & (gradient < 0))
+    return np.where(outward, 0.0, gradient)
 
 
 def scale_of(value: float, values) -> float:

@@ -1,0 +1,131 @@
+"""Every representation of the folds is the same problem."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+import scipy.sparse
+
+from skhypergrad.bilevel import Implicit, LinearModel, criteria, held_out, losses
+from skhypergrad.bilevel import folds as folds_module
+from skhypergrad.bilevel.folds import Table, affine, cut, padded
+from skhypergrad.bilevel.tune import _start, _step
+
+
+def alpha(hyper):
+    return hyper["alpha"]
+
+
+def table(n, p, rng, K=3, weighted=False, binary=False):
+    X = rng.normal(size=(n, p)) + 1
+    y = X @ rng.normal(size=(p, 1)) / np.sqrt(p) + rng.normal(size=(n, 1)) + 2
+    if binary:
+        y = (y > y.mean()).astype(float)
+    test = np.arange(n) % K == np.arange(K)[:, None]
+    s = rng.integers(n < 50, 3, n) / 2 if weighted else np.ones(n)
+    return Table(X, y, ~test * s, test * s, np.zeros((K, 1)))
+
+
+def solve(table, squared, fit_intercept, strength=0.5):
+    loss, criterion = (losses.squared, criteria.r2) if squared else (losses.logistic, criteria.log_loss)
+    with jax.enable_x64(True):
+        folds = cut(table, squared=squared, fit_intercept=fit_intercept)
+        problem = held_out(LinearModel(loss, alpha, folds.fit_intercept), criterion)
+        hyper, method = {"alpha": jnp.asarray(strength)}, Implicit(tol=1e-12)
+        carry = _start(problem, folds.axes, method, hyper, folds.data)
+        value, gradient, carry = _step(problem, folds.axes, method, hyper, folds.data, carry, 1e-12)
+        coef, intercept = folds.restore(carry.params)
+    return np.array([value, gradient["alpha"]]), coef, intercept
+
+
+def same(a, b, tolerance=1e-8):
+    for ours, theirs in zip(a, b, strict=True):
+        np.testing.assert_allclose(ours, theirs, rtol=tolerance, atol=tolerance * np.abs(theirs).max())
+
+
+@pytest.mark.parametrize("squared", [True, False])
+@pytest.mark.parametrize("fit_intercept", [True, False])
+@pytest.mark.parametrize(("n", "p"), [(200, 4), (30, 6), (24, 40)])
+def test_dense_rows_in_a_new_basis_are_the_sparse_rows_in_their_own(n, p, fit_intercept, squared, rng):
+    dense = table(n, p, rng, weighted=True, binary=not squared)
+    sparse = dense._replace(X=scipy.sparse.csr_array(dense.X))
+    same(solve(dense, squared, fit_intercept), solve(sparse, squared, fit_intercept))
+
+
+@pytest.mark.parametrize("squared", [True, False])
+@pytest.mark.parametrize(("n", "p"), [(200, 4), (12, 40)])
+def test_folds_with_their_own_x_equal_shared_ones(n, p, squared, rng):
+    shared = table(n, p, rng, binary=not squared)
+    same(solve(shared._replace(X=[shared.X] * 3), squared, True), solve(shared, squared, True))
+
+
+@pytest.mark.parametrize("squared", [True, False])
+def test_folds_scaled_apart_share_rows_exactly(squared, rng, monkeypatch):
+    base = table(90, 5, rng, binary=not squared)
+    scales, shifts = rng.uniform(0.5, 2, (3, 5)), rng.normal(size=(3, 5))
+    apart = base._replace(X=[base.X * s + m for s, m in zip(scales, shifts, strict=True)])
+    assert affine(apart.X) is not None
+    found = solve(apart, squared, True)
+    monkeypatch.setattr(folds_module, "affine", lambda matrices: None)
+    same(found, solve(apart, squared, True))
+
+
+def test_preprocessing_that_does_more_than_scale_is_not_mistaken(rng):
+    X = rng.normal(size=(20, 3))
+    assert affine([X, X]) is not None
+    assert affine([X, X**2]) is None
+    assert affine([X, X[:, ::-1]]) is None
+    assert affine([X, X[:, :2]]) is None
+    nearly = X.copy()
+    nearly[3, 1] += 1e-6
+    assert affine([X, nearly]) is None
+    constant = np.column_stack([X, np.ones(20)])
+    assert affine([constant, 2 * constant]) is not None
+
+
+def test_folds_with_different_columns_are_padded(rng):
+    base = table(40, 6, rng)
+    ragged = base._replace(X=[base.X, base.X[:, :5], base.X])
+    wide = base._replace(X=[base.X, np.column_stack([base.X[:, :5], np.zeros(40)]), base.X])
+    same(solve(ragged, True, True), solve(wide, True, True))
+
+
+@pytest.mark.parametrize("squared", [True, False])
+def test_a_row_of_weight_zero_is_no_row_even_an_extreme_one(squared, rng):
+    full = table(60, 4, rng, weighted=True, binary=not squared)
+    kept = full.train_weight.sum(axis=0) + full.test_weight.sum(axis=0) > 0
+    X = full.X.copy()
+    X[~kept] = 1e9
+    few = Table(full.X[kept], full.y[kept], full.train_weight[:, kept], full.test_weight[:, kept], full.offset)
+    same(solve(full._replace(X=X), squared, True), solve(few, squared, True))
+
+
+def test_blocks_of_rows_change_nothing(rng, monkeypatch):
+    long = table(400, 3, rng, weighted=True)
+    assert folds_module._blocks(long) is not None
+    found = solve(long, True, True)
+    monkeypatch.setattr(folds_module, "_blocks", lambda table: None)
+    same(found, solve(long, True, True), 1e-10)
+
+
+def test_a_larger_than_factorisable_matrix_keeps_its_basis(rng, monkeypatch):
+    small = table(60, 7, rng, binary=True)
+    found = solve(small, False, True)
+    monkeypatch.setattr(folds_module, "LARGEST_BASIS", 3)
+    same(solve(small, False, True), found)
+
+
+def test_features_of_very_different_scale(rng):
+    """The result on standardised data, mapped back: features times 1e-12 ... 1e12 with penalties to match would be the
+    same; with one penalty the large ones are free and the small ones zero, and every number stays finite."""
+    wild = table(80, 5, rng)
+    found = solve(wild._replace(X=wild.X * 10.0 ** np.array([-12, -6, 0, 6, 12])), True, True)
+    assert all(np.isfinite(part).all() for part in found)
+    free = solve(wild._replace(X=wild.X[:, 2:] * 10.0 ** np.array([0, 6, 12])), True, True)
+    np.testing.assert_allclose(found[0][0], free[0][0], rtol=1e-6)
+
+
+@pytest.mark.parametrize("n", [1, 8, 9, 100, 1000, 12345])
+def test_padding_wastes_at_most_a_quarter(n):
+    assert n <= padded(n) <= max(8, 1.25 * n + 1)
+    assert padded(padded(n)) == padded(n)

@@ -1,0 +1,93 @@
+"""Linear solvers solve, say how well, and admit it when they do not."""
+
+import catalogue
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from skhypergrad.bilevel import ConjugateGradient, Direct
+
+EVERY = pytest.mark.parametrize("solver", catalogue.LINEAR_SOLVERS, ids=catalogue.name)
+
+
+def system(rng, condition, n=12):
+    q = np.linalg.qr(rng.normal(size=(n, n)))[0]
+    matrix = q * np.geomspace(1, condition, n) @ q.T
+    return matrix, rng.normal(size=n)
+
+
+def solve(solver, matrix, b, tol=1e-12, x0=None, precondition=lambda v: v):
+    with jax.enable_x64(True):
+        matrix, b = jnp.asarray(matrix), jnp.asarray(b)
+        x0 = jnp.zeros_like(b) if x0 is None else jnp.asarray(x0)
+        return jax.tree.map(np.array, solver.solve(lambda v: matrix @ v, b, x0, tol, precondition))
+
+
+@EVERY
+@pytest.mark.parametrize("condition", [1.0, 1e4, 1e8])
+def test_solution_and_reported_residual(solver, condition, rng):
+    matrix, b = system(rng, condition)
+    found = solve(solver, matrix, b)
+    true = np.linalg.norm(b - matrix @ found.x) / np.linalg.norm(b)
+    assert found.residual == pytest.approx(true, rel=1e-6, abs=1e-16 * condition + 1e-14)
+    assert found.residual <= 1e-8
+    oracle = np.linalg.solve(matrix, b)
+    assert np.linalg.norm(found.x - oracle) <= 10 * condition * 1e-8 * np.linalg.norm(oracle)
+
+
+@EVERY
+def test_units_do_not_matter(solver, rng):
+    matrix, b = system(rng, 10.0)
+    units = np.geomspace(1e-9, 1e9, len(b))
+    diagonal = np.diagonal(matrix) * units**2
+    found = solve(solver, units[:, None] * matrix * units, units * b, precondition=lambda v: v / diagonal)
+    np.testing.assert_allclose(found.x * units, np.linalg.solve(matrix, b), rtol=1e-8)
+
+
+@EVERY
+def test_a_zero_right_hand_side_has_the_solution_zero(solver, rng):
+    matrix, b = system(rng, 1e3)
+    found = solve(solver, matrix, 0 * b, x0=b)
+    assert (found.x == 0).all()
+    assert found.residual == 0
+
+
+@EVERY
+def test_exact_zeros_in_the_right_hand_side_are_no_excuse(solver, rng):
+    matrix, b = system(rng, 1e3)
+    b[::2] = 0
+    np.testing.assert_allclose(solve(solver, matrix, b).x, np.linalg.solve(matrix, b), rtol=1e-7)
+
+
+@pytest.mark.parametrize("solver", [Direct(), ConjugateGradient()], ids=catalogue.name)
+def test_an_indefinite_matrix_is_not_solved_silently(solver):
+    found = solve(solver, np.diag([1.0, -1.0, 2.0]), np.ones(3))
+    exact = np.allclose(found.x, [1, -1, 0.5])
+    assert exact or not found.residual <= 1e-6
+
+
+def test_too_few_steps_leave_a_residual_that_says_so(rng):
+    matrix, b = system(rng, 1e6)
+    found = solve(ConjugateGradient(max_steps=3), matrix, b)
+    assert found.steps == 3
+    assert found.residual > 1e-3
+
+
+def test_a_warm_start_saves_steps(rng):
+    matrix, b = system(rng, 1e3)
+    cold = solve(ConjugateGradient(), matrix, b, tol=1e-8)
+    warm = solve(ConjugateGradient(), matrix, b, tol=1e-8, x0=cold.x * (1 + 1e-10))
+    assert warm.steps <= 2 < cold.steps
+
+
+@EVERY
+def test_batches_are_solved_like_their_members(solver, rng):
+    systems = [system(rng, c) for c in (1.0, 1e2, 1e4)]
+    with jax.enable_x64(True):
+        matrices, sides = (jnp.stack([s[i] for s in systems]) for i in (0, 1))
+        batched = jax.vmap(lambda m, b: solver.solve(lambda v: m @ v, b, jnp.zeros_like(b), 1e-12, lambda v: v))(
+            matrices, sides
+        )
+    for k, (matrix, b) in enumerate(systems):
+        np.testing.assert_allclose(batched.x[k], solve(solver, matrix, b).x, rtol=1e-9, atol=1e-9)

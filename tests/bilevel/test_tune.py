@@ -1,0 +1,187 @@
+"""The loop finds the optimum, verifies it, and says the truth when it cannot."""
+
+import catalogue
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from skhypergrad.bilevel import LBFGSB, Budget, Implicit, Newton, Problem, Real, Status, Stop, tune
+from skhypergrad.bilevel.optimizers import Answer
+from skhypergrad.bilevel.solution import columns
+
+RIDGE = catalogue.PROBLEMS[0]
+
+
+class Oracle:
+    """A function with its gradient, which counts and can refuse."""
+
+    def __init__(self, function, refuse=lambda theta: False):
+        self.function, self.refuse, self.points = jax.value_and_grad(function), refuse, []
+
+    def __call__(self, theta, carry, tol):
+        self.points.append(np.array(theta))
+        value, gradient = self.function(jnp.asarray(theta))
+        solved = not self.refuse(theta)
+        return Answer(float(value), np.array(gradient, float), carry, solved)
+
+
+def bowl(theta):
+    return 3 + jnp.sum((theta - 0.7) ** 2 * jnp.arange(1, theta.size + 1))
+
+
+def two_basins(theta):
+    return 2 + jnp.sum(0.05 * theta + jnp.cos(theta))
+
+
+@pytest.mark.parametrize("optimizer", catalogue.OPTIMIZERS, ids=lambda o: f"{o.n_starts} starts")
+@pytest.mark.parametrize("size", [1, 3])
+def test_optimizers_stay_inside_and_reach_the_minimum(optimizer, size):
+    bounds = (np.full(size, -9.0), np.full(size, 9.0))
+    oracle = Oracle(bowl)
+    with jax.enable_x64(True):
+        status = optimizer.minimize(oracle, np.full(size, -4.0), bounds, Budget(50, 1e-6))
+    points = np.array(oracle.points)
+    assert (points >= bounds[0]).all()
+    assert (points <= bounds[1]).all()
+    values = [float(bowl(p)) for p in points]
+    assert min(values) == pytest.approx(3, abs=1e-6)
+    assert status is Status.converged
+
+
+def test_the_better_of_two_basins_is_found_from_anywhere():
+    bounds = (np.array([-9.4]), np.array([9.4]))
+    grid = np.linspace(-9.4, 9.4, 2000)
+    best = min(float(two_basins(np.array([t]))) for t in grid)
+    for start in (-9.0, 0.0, 9.0):
+        oracle = Oracle(two_basins)
+        with jax.enable_x64(True):
+            LBFGSB().minimize(oracle, np.array([start]), bounds, Budget(50, 1e-6))
+        assert min(float(two_basins(p)) for p in oracle.points) <= best + 1e-5
+
+
+def test_the_first_step_has_the_length_it_should():
+    for scale in (1e-9, 1e9):
+        oracle = Oracle(lambda theta, scale=scale: scale * bowl(theta))
+        with jax.enable_x64(True):
+            LBFGSB(n_starts=1).minimize(oracle, np.array([-4.0]), (np.array([-9.0]), np.array([9.0])), Budget(50, 1e-6))
+        assert abs(oracle.points[2][0] - oracle.points[1][0]) == pytest.approx(1.0, rel=1e-6)
+
+
+def test_no_solved_start_is_a_failure_and_a_flat_criterion_is_flat():
+    bounds = (np.array([-9.0]), np.array([9.0]))
+    with jax.enable_x64(True):
+        refused = LBFGSB().minimize(Oracle(bowl, lambda t: True), np.zeros(1), bounds, Budget(50, 1e-6))
+        flat = LBFGSB().minimize(Oracle(lambda t: 5 + 0 * jnp.sum(t)), np.zeros(1), bounds, Budget(50, 1e-6))
+    assert refused is Status.inner_failed
+    assert flat is Status.flat
+
+
+def test_ridge_is_tuned_to_the_root_of_its_derivative():
+    solution = tune(RIDGE.problem, Implicit(), LBFGSB(), {"alpha": Real(1e-4, 1e4)}, RIDGE.data, tol=1e-6)
+    X, y, Xv, yv = RIDGE.data
+
+    def loss(log_alpha):
+        w = np.linalg.solve(X.T @ X + np.exp(log_alpha) * np.eye(X.shape[1]), X.T @ y)
+        return np.mean((Xv @ w - yv) ** 2)
+
+    grid = np.linspace(np.log(1e-4), np.log(1e4), 4001)
+    assert solution.status in (Status.converged, Status.boundary)
+    assert solution.value <= min(map(loss, grid)) * (1 + 1e-9)
+    assert solution.value == pytest.approx(loss(np.log(float(solution.hyper["alpha"]))), rel=1e-10)
+
+
+def test_the_trace_has_the_evidence_and_the_returned_point_is_the_best_of_it():
+    solution = tune(RIDGE.problem, Implicit(), LBFGSB(), {"alpha": Real(1e-4, 1e4)}, RIDGE.data)
+    last = solution.trace[-1]
+    assert last.reason == "verification"
+    assert last.solved
+    assert last.inner_residual <= 1e-8
+    assert all(solution.value <= e.value * (1 + 1e-7) for e in solution.trace if e.solved)
+    table = columns(solution.trace)
+    assert len({len(v) for v in table.values()}) == 1
+    assert {"criterion", "alpha", "gradient_norm", "inner_residual", "linear_residual", "seconds", "solved"} <= set(
+        table
+    )
+    assert all(isinstance(v, np.ndarray) and v.flags.writeable for v in table.values())
+
+
+def nan_beyond(limit):
+    def inner(w, hyper, data):
+        broken = jnp.where(hyper["alpha"] > limit, jnp.nan, 0.0)
+        return (w - 1) ** 2 / 2 + hyper["alpha"] * w**2 / 2 + broken * w
+
+    return Problem(inner, lambda w, hyper, data: (w - 0.2) ** 2, lambda hyper, data: jnp.zeros(()))
+
+
+def test_where_the_inner_problem_breaks_no_number_is_returned():
+    # the optimum, alpha = 4, lies where everything is NaN
+    solution = tune(nan_beyond(2.0), Implicit(), LBFGSB(), {"alpha": Real(1e-2, 1e2)})
+    assert np.isfinite(solution.value)
+    assert float(solution.hyper["alpha"]) <= 2.0
+    assert solution.status is not Status.converged
+    assert any(not e.solved for e in solution.trace)
+    assert np.isnan(columns(solution.trace)["criterion"][[not e.solved for e in solution.trace]]).all()
+
+
+def test_an_inner_problem_that_is_never_solved_fails_by_name():
+    solution = tune(nan_beyond(-1.0), Implicit(), LBFGSB(), {"alpha": Real(1e-2, 1e2)})
+    assert solution.status is Status.inner_failed
+    assert np.isnan(solution.value)
+
+
+def test_a_maximum_of_steps_is_kept_and_said():
+    solution = tune(RIDGE.problem, Implicit(), LBFGSB(n_starts=1), {"alpha": Real(1e-9, 1e9)}, RIDGE.data, max_steps=2)
+    assert solution.status is Status.max_steps
+    assert len(solution.trace) <= 1 + 2 + 1
+
+
+def test_a_callback_may_stop_and_the_best_so_far_is_verified():
+    seen = []
+
+    def stop(evaluation):
+        seen.append(evaluation)
+        return len(seen) == 4
+
+    solution = tune(RIDGE.problem, Implicit(), LBFGSB(), {"alpha": Real(1e-4, 1e4)}, RIDGE.data, callback=stop)
+    assert solution.status is Status.interrupted
+    assert solution.value <= min(e.value for e in seen) * (1 + 1e-3)
+
+    def late(evaluation):
+        raise Stop(Status.timeout)
+
+    assert tune(RIDGE.problem, Implicit(), LBFGSB(), {"alpha": Real(1e-4, 1e4)}, RIDGE.data, callback=late).status is (
+        Status.timeout
+    )
+
+
+def test_a_judge_chooses_and_the_criterion_breaks_ties():
+    def judge(params):
+        return float(np.round(np.abs(np.array(params)).max(), 1))
+
+    space = {"alpha": Real(1e-4, 1e4)}
+    solution = tune(RIDGE.problem, Implicit(), LBFGSB(), space, RIDGE.data, judge=judge)
+    assert judge(solution.params) == min(e.judged for e in solution.trace if e.solved)
+    constant = tune(RIDGE.problem, Implicit(), LBFGSB(), space, RIDGE.data, judge=lambda params: 1.0)
+    plain = tune(RIDGE.problem, Implicit(), LBFGSB(), space, RIDGE.data)
+    assert constant.value == pytest.approx(plain.value, rel=1e-6)
+
+
+def test_hyperparameters_of_several_elements_each_find_their_own():
+    target = jnp.asarray([1.0, 4.0, 0.25])
+
+    def inner(w, hyper, data):
+        return jnp.sum((w - 1) ** 2) / 2 + jnp.sum(hyper["alpha"] * w**2) / 2
+
+    problem = Problem(
+        inner, lambda w, hyper, data: jnp.sum((w - 1 / (1 + target)) ** 2), lambda hyper, data: jnp.zeros(3)
+    )
+    space = {"alpha": Real(1e-3, 1e3, shape=(3,))}
+    solution = tune(problem, Implicit(Newton()), LBFGSB(), space, tol=1e-7, max_steps=100)
+    np.testing.assert_allclose(solution.hyper["alpha"], target, rtol=1e-2)
+
+
+def test_the_same_search_twice_is_bitwise_the_same():
+    runs = [tune(RIDGE.problem, Implicit(), LBFGSB(), {"alpha": Real(1e-4, 1e4)}, RIDGE.data) for _ in range(2)]
+    assert runs[0].value == runs[1].value
+    assert [e.value for e in runs[0].trace] == [e.value for e in runs[1].trace]

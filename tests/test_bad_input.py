@@ -167,7 +167,7 @@ def with_cell(value):
     ],
     ids=range(10),
 )
-def test_unusable_X(X, error, match):
+def test_unusable_features(X, error, match):
     refused(error, match, X=X)
 
 

@@ -64,7 +64,7 @@ class Implicit:
     ----------
     solver : solver, default=Newton()
         Takes the inner problem to its optimum; its step need not be differentiable.
-    tol : float, default=1e-10
+    tol : float, default=1e-8
         Relative inner residual to be reached, and to the power 3/4 the adjoint's; an optimizer may ask for less.
     max_steps : int, default=200
         Inner steps at most. What was reached is in the evidence.
@@ -73,7 +73,7 @@ class Implicit:
     """
 
     solver: Any = field(default_factory=Newton)
-    tol: float = 1e-10
+    tol: float = 1e-8
     max_steps: int = 200
     linear_solver: Any = field(default_factory=ConjugateGradient)
 

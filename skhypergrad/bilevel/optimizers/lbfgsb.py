@@ -48,7 +48,7 @@ class LBFGSB:
         Length of the first step on the free scale (see `bilevel.space`): 1 is a factor of e, or a tenth of the interval.
     coarse_tol : float, default=1e-3
         Inner tolerance of the starts.
-    tol : float, default=1e-7
+    tol : float, default=1e-6
         Inner tolerance of the descents.
     seed : int, default=0
         Of the quasi-random starts.
@@ -58,7 +58,7 @@ class LBFGSB:
     n_descents: int = 3
     first_step: float = 1.0
     coarse_tol: float = 1e-3
-    tol: float = 1e-7
+    tol: float = 1e-6
     seed: int = 0
 
     def minimize(self, oracle, theta, bounds, budget: Budget) -> Status:

@@ -7,7 +7,7 @@
 >>> X, y = load_diabetes(return_X_y=True)
 >>> search = HypergradSearchCV(Ridge(), {"alpha": loguniform(1e-4, 1e4)}).fit(X, y)
 >>> print(f"alpha = {search.best_params_['alpha']:.4f}, R2 = {search.best_score_:.4f}")
-alpha = 0.0005, R2 = 0.4823
+alpha = 0.0004, R2 = 0.4823
 """
 
 __version__ = "0.1.0"

@@ -21,6 +21,7 @@ from skhypergrad.adapters._compat import (
     SearchBase,
     StrOptions,
     individual_scorers,
+    num_samples,
 )
 from skhypergrad.adapters.base import Adapter
 from skhypergrad.adapters.pipeline import last_step
@@ -33,15 +34,8 @@ from skhypergrad.bilevel.space import Real
 from skhypergrad.bilevel.tune import at_bound
 from skhypergrad.exceptions import BoundaryWarning
 
-# How far, relative to it, the score of the final fits may be from the score of the converged solutions.
-DISAGREEMENT = 0.01
-
 # Cells of X up to which one BLAS thread is faster than several, and immune to other work on the machine.
 SINGLE_THREADED = 1 << 21
-
-
-# What lives on the instance only while it is being fitted.
-_DURING_FIT = ("_began", "_previous", "_warnings", "_plan", "_fit_X", "_fit_y", "_routed", "_outcomes", "_original_cv")
 
 
 class _FixedSplits:
@@ -55,6 +49,72 @@ class _FixedSplits:
 
     def get_n_splits(self, X=None, y=None, **params):
         return len(self.splits)
+
+
+class _Handover:
+    """Gives the engine's verified solutions to scikit-learn's own scoring and refit.
+
+    `BaseSearchCV` clones the estimator once per candidate and split, in that order, sets the candidate's parameters and
+    calls `fit`. The clones handed out here are the user's own class; their `fit` takes over the state of an estimator that
+    was written from the solution, where there is one, and is the class's own where there is none. So nothing is fitted
+    twice, and what is scored and returned is what the search compared, not a fit that stopped early.
+    """
+
+    def __init__(self, search):
+        self.search, self.answers = search, iter(())
+        self.base = clone(search.estimator)
+        self.base.__dict__["__sklearn_clone__"] = self.hand_out
+        self.begun = False
+
+    def hand_out(self):
+        if not self.begun:
+            self.begun = True
+            return self.base
+        plain = clone(self.search._run.estimator)
+        answer = next(self.answers, None)
+        if answer is not None:
+            plain.__dict__["fit"] = _TakeOver(plain, answer)
+        return plain
+
+    def expect(self, outcomes, n_candidates, n_splits):
+        """Line up the answers: every candidate's splits, then the refit of whichever is best."""
+        none = [None] * (n_splits + 1)
+        rows = [(outcomes[i].answers if i in outcomes else None) or none for i in range(n_candidates)]
+
+        def in_order():
+            for row in rows:
+                yield from row[:n_splits]
+            yield rows[self.search.best_index_][-1]
+
+        self.answers = in_order()
+
+
+class _TakeOver:
+    """A `fit` that takes over the state of a fitted estimator of the same class."""
+
+    def __init__(self, estimator, answer):
+        self.estimator, self.answer = estimator, answer
+
+    def __call__(self, X, y=None, **params):
+        del self.estimator.__dict__["fit"]
+        self.estimator.__dict__.update(self.answer.__dict__)
+        return self.estimator
+
+
+class _Run:
+    """What a search knows only while it is being fitted."""
+
+    def __init__(self, estimator, previous: dict | None):
+        self.began = time.perf_counter()
+        self.estimator, self.previous = estimator, previous
+        self.warnings: list[tuple[str, type[Warning]]] = []
+        self.outcomes: dict[int, _Outcome] = {}
+        self.plan: list = []
+        self.X: Any = None
+        self.y: Any = None
+        self.routed: Any = None
+        self.original_cv: Any = None
+        self.handover: Any = None
 
 
 class _Combination(NamedTuple):
@@ -104,7 +164,8 @@ class HypergradSearchCV(SearchBase):
         Seconds for the continuous search, checked between evaluations; the final scoring and the refit come on top. The
         first evaluation is always completed.
     n_jobs : int, default=None
-        Processes for the preprocessing of the folds and the final scoring. The search itself handles all folds at once.
+        Processes for the preprocessing of the folds, and for the fits of listed candidates. The search itself handles
+        all folds at once.
     refit, cv, verbose, pre_dispatch, error_score, return_train_score
         As in GridSearchCV. `verbose >= 2` also prints a line per evaluation.
     random_state : int, RandomState instance or None, default=None
@@ -116,7 +177,10 @@ class HypergradSearchCV(SearchBase):
     ----------
     cv_results_, best_estimator_, best_score_, best_params_, best_index_, scorer_, n_splits_, refit_time_, multimetric_
         As in GridSearchCV. `cv_results_` has a row for every combination of listed values, with the continuous values
-        that won there, scored by scikit-learn's own fits on every fold.
+        that won there, scored fold by fold by scikit-learn. The estimators that are scored there, and `best_estimator_`,
+        are of your own class and carry the coefficients the search found: equal to the estimator's own fit when that is
+        run to convergence (its `tol` does not matter), and not fitted again, so that `mean_fit_time` and `refit_time_`
+        are next to nothing. Listed candidates are fitted by scikit-learn.
     classes_, n_features_in_, feature_names_in_
         As in GridSearchCV.
     trace_ : dict of ndarray
@@ -163,7 +227,7 @@ class HypergradSearchCV(SearchBase):
     >>> space = {"logisticregression__C": loguniform(1e-4, 1e4)}
     >>> search = HypergradSearchCV(model, space, scoring="neg_log_loss").fit(X, y)
     >>> print(f"C = {search.best_params_['logisticregression__C']:.2f}, log loss = {-search.best_score_:.4f}")
-    C = 0.63, log loss = 0.0782
+    C = 0.60, log loss = 0.0791
     """
 
     _parameter_constraints: ClassVar[dict] = {
@@ -181,6 +245,9 @@ class HypergradSearchCV(SearchBase):
     }
 
     _doc_link_module = "skhypergrad"
+
+    estimator: Any
+    n_jobs: Any
 
     def __init__(
         self,
@@ -255,13 +322,11 @@ class HypergradSearchCV(SearchBase):
         before = dict(self.__dict__)
         for name in ("trace_", "status_", "message_", "converged_", "criterion_"):
             self.__dict__.pop(name, None)
-        self._began = time.perf_counter()
-        self._previous = before.get("best_params_") if self.warm_start else None
-        self._warnings: list = []
+        self._run = _Run(self.estimator, before.get("best_params_") if self.warm_start else None)
         try:
-            with threadpool_limits(1 if np.size(X) <= SINGLE_THREADED else None, user_api="blas"):
+            with threadpool_limits(1 if _cells(X) <= SINGLE_THREADED else None, user_api="blas"):
                 super().fit(X, y, **params)
-            for message, category in self._warnings:
+            for message, category in self._run.warnings:
                 warnings.warn(message, category, stacklevel=2)
         except Exception:
             # all or nothing: the results of an earlier fit stay as they were
@@ -269,31 +334,21 @@ class HypergradSearchCV(SearchBase):
             self.__dict__.update(before)
             raise
         finally:
-            for name in (
-                "_warnings",
-                "_began",
-                "_previous",
-                "_plan",
-                "_fit_X",
-                "_fit_y",
-                "_routed",
-                "_outcomes",
-                "_original_cv",
-            ):
-                self.__dict__.pop(name, None)
+            self.estimator, self.n_jobs = before["estimator"], before["n_jobs"]
+            self.__dict__.pop("_run", None)
         return self
 
     def _get_routed_params_for_fit(self, params):
         routed = super()._get_routed_params_for_fit(params)
-        self._routed = Routed(fit=dict(routed.estimator.fit), score=dict(routed.scorer.score))
+        self._run.routed = Routed(fit=dict(routed.estimator.fit), score=dict(routed.scorer.score))
         return routed
 
     def _check_input_parameters(self, X, y, split_params):
         """Everything that can be refused is refused here, before the first compilation."""
         if y is None and get_tags(self.estimator).target_tags.required:
             raise ValueError(f"{type(self).__name__} requires y to be passed, but the target y is None.")
-        self._plan = self._make_plan()
-        if not any(isinstance(step, _Combination) for step in self._plan):
+        self._run.plan = self._make_plan()
+        if not any(isinstance(step, _Combination) for step in self._run.plan):
             return
         cv: Any = self._checked_cv_orig
         n_splits = cv.get_n_splits(X, y, **split_params)
@@ -308,9 +363,14 @@ class HypergradSearchCV(SearchBase):
                 raise ValueError(
                     f"Split {k} of cv has {len(train)} training rows and {len(test)} test rows; both need some."
                 )
-        self._original_cv = cv
+        self._run.original_cv = cv
         self._checked_cv_orig: Any = _FixedSplits([(_indices(train), _indices(test)) for train, test in splits])
-        self._fit_X, self._fit_y = X, y
+        self._run.X, self._run.y = X, y
+        self._run.handover = _Handover(self)
+        self.estimator = self._run.handover.base
+        if all(isinstance(step, _Combination) for step in self._run.plan):
+            # nothing is left to be fitted, and scoring alone does not earn the start of processes
+            self.n_jobs = None
 
     def _make_plan(self) -> list:
         """Candidates of list-only grids as they are, and a `_Combination` for every continuous search, in order."""
@@ -323,7 +383,7 @@ class HypergradSearchCV(SearchBase):
                 plan.extend(ParameterGrid(listed))
                 continue
             for values in ParameterGrid(listed):
-                estimator = clone(self.estimator).set_params(**clone(values, safe=False))
+                estimator = clone(self._run.estimator).set_params(**clone(values, safe=False))
                 adapter = check_tunable(estimator, continuous)
                 if self.criterion is not None:
                     check_criterion(self.criterion, adapter, last_step(estimator)[1])
@@ -332,16 +392,17 @@ class HypergradSearchCV(SearchBase):
 
     def _run_search(self, evaluate_candidates, *, callback_ctx=None):
         candidates: list[dict] = []
-        self._outcomes = {}
+        self._run.outcomes = {}
         folds_of: dict[tuple, Any] = {}
-        for step in self._plan:
+        for step in self._run.plan:
             if isinstance(step, _Combination):
                 outcome = self._tune(step, folds_of)
-                self._outcomes[len(candidates)] = outcome
+                self._run.outcomes[len(candidates)] = outcome
                 step = dict(sorted({**step.listed, **outcome.values}.items()))
             candidates.append(step)
-        if self._outcomes:
+        if self._run.outcomes:
             self._publish_trace()
+            self._run.handover.expect(self._run.outcomes, len(candidates), self.n_splits_)
         context = callback_ctx.subcontext(
             task_name="search", max_subtasks=len(candidates) * self.n_splits_, sequential_subtasks=False
         ).call_on_fit_task_begin(estimator=self)
@@ -350,39 +411,23 @@ class HypergradSearchCV(SearchBase):
 
     def _select_best_index(self, refit, refit_metric, results):
         index = SearchBase._select_best_index(refit, refit_metric, results)
-        if getattr(self, "_outcomes", None):
-            self._checked_cv_orig = self._original_cv
-            outcome = self._outcomes.get(index)
+        if self._run.outcomes:
+            self._checked_cv_orig = self._run.original_cv
+            outcome = self._run.outcomes.get(index)
             if outcome is not None:
                 self.status_, self.message_ = outcome.status.name, outcome.status.value
                 self.converged_ = outcome.status in (Status.converged, Status.boundary)
                 self.criterion_ = outcome.criterion
-                self._warnings += filter(
-                    None, [outcome.warning(), self._disagreement(outcome, refit_metric, results, index)]
-                )
+                self._run.warnings += filter(None, [outcome.warning()])
         return index
-
-    def _disagreement(self, outcome, metric, results, index) -> tuple[str, type[Warning]] | None:
-        """A warning where scikit-learn's own fits score other than the converged solutions the search compared."""
-        if not outcome.is_score:
-            return None
-        score, solved = results[f"mean_test_{metric}"][index], -outcome.value
-        if not abs(score - solved) > DISAGREEMENT * abs(solved):
-            return None
-        return (
-            f"The estimator's own fits at the best value score {score:.4g}; fits solved to convergence score {solved:.4g}, "
-            "and those were compared by the search. The estimator's solver stops early: give it a smaller tol and a larger "
-            "max_iter (for LogisticRegression tol=1e-6, max_iter=10000, or solver='newton-cholesky').",
-            ConvergenceWarning,
-        )
 
     def _publish_trace(self):
         tables = []
-        for index, outcome in self._outcomes.items():
+        for index, outcome in self._run.outcomes.items():
             if not outcome.trace:
                 continue
             table = columns(outcome.trace)
-            if len(self._outcomes) > 1:
+            if len(self._run.outcomes) > 1:
                 table = {"candidate": np.full(len(outcome.trace), index), **table}
             tables.append(table)
         names = list(dict.fromkeys(name for table in tables for name in table))
@@ -394,18 +439,21 @@ class HypergradSearchCV(SearchBase):
         """The continuous search within one combination of listed values."""
         prefix, _ = last_step(step.estimator)
         space = {name.removeprefix(prefix): self._resumed(name, real) for name, real in step.continuous.items()}
-        X, y, splits = self._fit_X, self._fit_y, self._checked_cv_orig.splits
+        X, y, splits = self._run.X, self._run.y, list(self._checked_cv_orig.splits)
+        if self.refit:
+            everything = np.arange(num_samples(X))
+            splits.append((everything, everything[:1]))
         try:
             key = _preprocessing_of(step, prefix)
             if key not in folds_of:
-                folds_of[key] = prepare(step.estimator, X, y, splits, self._routed, self.n_jobs)
+                folds_of[key] = prepare(step.estimator, X, y, splits, self._run.routed, self.n_jobs)
         except Exception as error:
             if self.error_score == "raise":
                 raise
             told = f"The preprocessing of {step.listed or 'the pipeline'} failed and is scored as a failing candidate."
-            self._warnings.append((f"{told} {type(error).__name__}: {error}", FitFailedWarning))
+            self._run.warnings.append((f"{told} {type(error).__name__}: {error}", FitFailedWarning))
             return _Outcome.failed(prefix, space)
-        task = Task(step.estimator, step.adapter, X, y, splits, self._routed, folds_of[key])
+        task = Task(step.estimator, step.adapter, X, y, splits, self.n_splits_, self._run.routed, folds_of[key])
         scorer = self._search_scorer()
         descended = criterion_of(scorer, step.adapter) if scorer is not None else None
         criterion = self.criterion or descended or step.adapter.criteria[0]
@@ -429,12 +477,16 @@ class HypergradSearchCV(SearchBase):
             judge=judge,
             callback=self._progress(prefix),
         )
-        return _Outcome.of(prefix, space, solution, criterion, is_score=criterion == descended)
+        answers = None
+        if solution.params is not None:
+            hyper = _values("", solution.hyper)
+            answers = task.answers(*folds.restore(solution.params), hyper)
+        return _Outcome.of(prefix, space, solution, criterion, answers)
 
     def _resumed(self, name, real: Real) -> Real:
-        if self._previous is None or name not in self._previous:
+        if self._run.previous is None or name not in self._run.previous:
             return real
-        init = np.clip(self._previous[name], real.low, real.high)
+        init = np.clip(self._run.previous[name], real.low, real.high)
         return Real(real.low, real.high, real.scale, real.shape, init)
 
     def _search_scorer(self):
@@ -449,7 +501,7 @@ class HypergradSearchCV(SearchBase):
         return LBFGSB(n_starts=self.n_starts, seed=seed)
 
     def _progress(self, prefix):
-        deadline = None if self.max_time is None else self._began + self.max_time
+        deadline = None if self.max_time is None else self._run.began + self.max_time
 
         def progress(evaluation):
             if self.verbose >= 2:
@@ -457,7 +509,7 @@ class HypergradSearchCV(SearchBase):
                     f"{prefix}{name}={np.array2string(value, precision=4)}" for name, value in evaluation.hyper.items()
                 )
                 slope = np.linalg.norm(evaluation.gradient)
-                seconds = time.perf_counter() - self._began
+                seconds = time.perf_counter() - self._run.began
                 print(f"[HG] {values}; criterion={evaluation.value:.6g}; gradient={slope:.2e}; {seconds:.2f}s")
             if deadline is not None and time.perf_counter() > deadline:
                 raise Stop(Status.timeout)
@@ -473,12 +525,11 @@ class _Outcome(NamedTuple):
     status: Status
     trace: list
     criterion: str
-    is_score: bool
-    value: float
     sides: dict
+    answers: list | None
 
     @classmethod
-    def of(cls, prefix, space, solution, criterion, is_score) -> _Outcome:
+    def of(cls, prefix, space, solution, criterion, answers) -> _Outcome:
         box = Space(space)
         theta = box.theta(solution.hyper)
         gradient = box.pull_back(solution.gradient, solution.hyper)
@@ -488,12 +539,12 @@ class _Outcome(NamedTuple):
                 if side:
                     sides.setdefault(prefix + name, set()).add("lower" if side < 0 else "upper")
         values = _values(prefix, solution.hyper)
-        return cls(values, solution.status, solution.trace, criterion, is_score, solution.value, sides)
+        return cls(values, solution.status, solution.trace, criterion, sides, answers)
 
     @classmethod
     def failed(cls, prefix, space) -> _Outcome:
         box = Space(space)
-        return cls(_values(prefix, box.hyper(box.init())), Status.inner_failed, [], "", False, np.nan, {})
+        return cls(_values(prefix, box.hyper(box.init())), Status.inner_failed, [], "", {}, None)
 
     def warning(self) -> tuple[str, type[Warning]] | None:
         """What the user must know of how the best candidate was found."""
@@ -506,6 +557,11 @@ class _Outcome(NamedTuple):
         if self.status not in (Status.converged, Status.judged):
             return f"{self.status.name}: {self.status.value}", ConvergenceWarning
         return None
+
+
+def _cells(X) -> int:
+    """Cells of a table; rows of anything that has no shape."""
+    return int(np.prod(getattr(X, "shape", (num_samples(X),))))
 
 
 def _indices(rows):

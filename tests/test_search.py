@@ -132,8 +132,9 @@ def test_values_are_plain_floats_and_the_results_are_scikit_learns(diabetes):
     oracle = GridSearchCV(Ridge(), {"alpha": [search.best_params_["alpha"]]}, return_train_score=True).fit(X, y)
     for key in oracle.cv_results_:
         if "score" in key and "time" not in key:
-            np.testing.assert_array_equal(search.cv_results_[key], oracle.cv_results_[key])
-    np.testing.assert_array_equal(search.best_estimator_.coef_, oracle.best_estimator_.coef_)
+            np.testing.assert_allclose(search.cv_results_[key], oracle.cv_results_[key], rtol=1e-9)
+    np.testing.assert_allclose(search.best_estimator_.coef_, oracle.best_estimator_.coef_, rtol=1e-9)
+    assert vars(search.best_estimator_).keys() == vars(oracle.best_estimator_).keys()
     # the criterion is the score, fold by fold
     assert -search.trace_["criterion"][-1] == pytest.approx(search.best_score_, rel=1e-9)
 
@@ -259,7 +260,10 @@ def test_preprocessing_sees_each_folds_training_rows_only(diabetes):
             seen.append(len(X))
             return super().fit(X, y)
 
-    HypergradSearchCV(make_pipeline(Spy(), Ridge()), {"ridge__alpha": WIDE}, cv=3, refit=False).fit(X, y)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        HypergradSearchCV(make_pipeline(Spy(), Ridge()), {"ridge__alpha": WIDE}, cv=3, refit=False).fit(X, y)
+    assert len(seen) == 3
     assert set(seen) <= {294, 295}
 
 
@@ -282,8 +286,8 @@ def test_folds_of_a_mixed_space_share_their_preprocessing(diabetes):
     pipe = make_pipeline(FunctionTransformer(counted), Ridge())
     space = {"ridge__alpha": WIDE, "ridge__fit_intercept": [True, False]}
     HypergradSearchCV(pipe, space, cv=3, refit=False).fit(X, y)
-    # once per fold for training and for test rows, then scikit-learn's scoring of both winners
-    assert len(count) == 2 * 3 + 2 * 2 * 3
+    # once per fold for training and for test rows, then the test rows again when scikit-learn scores both winners
+    assert len(count) == 2 * 3 + 2 * 3
 
 
 def test_frames_of_pandas_and_polars(diabetes):
@@ -405,14 +409,26 @@ def test_verbose_tells_every_evaluation(diabetes, capsys):
     assert all(word in lines[0] for word in ("alpha=", "criterion=", "gradient="))
 
 
-def test_final_fits_that_stop_early_are_told():
+def test_a_solver_that_stops_early_spoils_neither_score_nor_model():
+    """What the search compared is what is scored and returned, whatever the estimator's own tolerance is."""
     rng = np.random.default_rng(0)
     X = rng.normal(size=(60, 400)) * 30
-    y = (X[:, :5].sum(axis=1) > 0).astype(int)
-    with pytest.warns(ConvergenceWarning, match="solver stops early"):
-        HypergradSearchCV(LogisticRegression(tol=0.5), {"C": loguniform(1e-6, 1e2)}, scoring="neg_log_loss", cv=3).fit(
-            X, y
-        )
+    y = (X[:, :5].sum(axis=1) + 30 * rng.normal(size=60) > 0).astype(int)
+    found = {}
+    for tol in (0.5, 1e-10):
+        model = LogisticRegression(tol=tol, max_iter=10_000)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", BoundaryWarning)
+            search = HypergradSearchCV(model, {"C": loguniform(1e-6, 1e2)}, scoring="neg_log_loss", cv=3).fit(X, y)
+        found[tol] = search
+        assert search.best_estimator_.get_params()["tol"] == tol
+        assert "fit" not in vars(search.best_estimator_)
+    assert found[0.5].best_score_ == pytest.approx(found[1e-10].best_score_, rel=1e-7)
+    own = LogisticRegression(C=found[0.5].best_params_["C"], tol=1e-10, max_iter=10_000).fit(X, y)
+    np.testing.assert_allclose(found[0.5].best_estimator_.coef_, own.coef_, rtol=1e-4, atol=1e-7)
+    # the estimator is the user's class again: fitting it is fitting it
+    refitted = clone(found[0.5].best_estimator_).fit(X, y)
+    assert not np.allclose(refitted.coef_, own.coef_, rtol=1e-4)
 
 
 def test_healthy_data_make_no_noise(cancer, capfd):

@@ -5,11 +5,12 @@ from __future__ import annotations
 from sklearn.metrics._scorer import _BaseScorer, _PassthroughScorer
 from sklearn.model_selection._search import BaseSearchCV
 from sklearn.utils._param_validation import Interval, StrOptions
-from sklearn.utils.validation import _check_method_params, _check_sample_weight
+from sklearn.utils.validation import _check_method_params, _check_sample_weight, _num_samples
 
 SearchBase = BaseSearchCV
 check_method_params = _check_method_params
 check_sample_weight = _check_sample_weight
+num_samples = _num_samples
 
 
 def scorer_parts(scorer):
@@ -37,5 +38,6 @@ __all__ = [
     "check_sample_weight",
     "individual_scorers",
     "is_default_scorer",
+    "num_samples",
     "scorer_parts",
 ]

@@ -70,7 +70,8 @@ def ridge(estimator: Ridge) -> Adapter:
     def write(estimator, coef, intercept, target, y):
         flat = np.ndim(y) == 1
         estimator.coef_ = coef[:, 0] if flat else coef.T
-        estimator.intercept_ = float(intercept[0]) if flat else intercept
+        estimator.intercept_ = intercept[0] if flat else intercept
+        estimator.n_iter_, estimator.solver_ = None, "svd"
 
     return Adapter(
         tunable={"alpha": "loguniform(1e-4, 1e4)"},
@@ -99,6 +100,7 @@ def ridge_classifier(estimator: RidgeClassifier) -> Adapter:
 
     def write(estimator, coef, intercept, target, y):
         estimator.coef_, estimator.intercept_ = coef.T, intercept
+        estimator.n_iter_, estimator.solver_ = None, "svd"
         estimator._label_binarizer = binarizer
         estimator.classes_ = target.classes
 

@@ -6,6 +6,7 @@ nested pipelines, fit parameters and metadata routing are scikit-learn's own doi
 
 from __future__ import annotations
 
+import copy
 import time
 from typing import Any, NamedTuple
 
@@ -106,6 +107,11 @@ def _transform(pipeline, X):
     return X
 
 
-def with_last_step(pipeline, estimator):
-    """The fitted pipeline with a fitted last estimator in the recorder's place."""
-    return pipeline.set_params(**{last_step(pipeline)[0].removesuffix("__"): estimator})
+def completed(pipeline, estimator):
+    """A copy of the fitted (and possibly nested) pipeline with a fitted last estimator in the recorder's place."""
+    if type(pipeline) is not Pipeline:
+        return estimator
+    whole = copy.copy(pipeline)
+    name, last = pipeline.steps[-1]
+    whole.steps = [*pipeline.steps[:-1], (name, completed(last, estimator))]
+    return whole

@@ -14,7 +14,7 @@ from sklearn.utils.validation import check_array, validate_data
 
 from skhypergrad.adapters._compat import check_method_params, check_sample_weight, is_default_scorer, scorer_parts
 from skhypergrad.adapters.base import Adapter, Target, lookup
-from skhypergrad.adapters.pipeline import Preprocessed, last_step, preprocess, with_last_step
+from skhypergrad.adapters.pipeline import Preprocessed, completed, last_step, preprocess
 from skhypergrad.adapters.scoring import CRITERIA
 from skhypergrad.bilevel import losses
 from skhypergrad.bilevel.folds import Folds, Table, cut
@@ -84,23 +84,27 @@ class Task:
     adapter : Adapter of its last step
     X, y : as given to fit
     splits : list of (train, test) index arrays
+        Of which the first `n_judged` are folds; one more, if there is one, is all rows: it is fitted for the refit.
+    n_judged : int
     routed : Routed
-    folds : list of Preprocessed, or None to leave X as it is
+    folds : list of Preprocessed, one per split, or None to leave X as it is
     """
 
-    def __init__(self, estimator, adapter: Adapter, X, y, splits, routed: Routed, folds: list[Preprocessed] | None):
-        self.prefix, self.last = last_step(estimator)
-        self.adapter, self.y, self.splits, self.routed, self.raw_X = adapter, y, splits, routed, X
+    def __init__(self, estimator, adapter: Adapter, X, y, splits, n_judged: int, routed: Routed, folds):
+        _, self.last = last_step(estimator)
+        self.adapter, self.y, self.splits, self.n_judged = adapter, y, splits, n_judged
+        self.routed, self.raw_X = routed, X
         if folds is None:
-            X, y = self._validate(X, y)
-            self.X = X
+            self.X, y = self._validate(X, y)
+            self.given = [X] * len(splits)
             params = [check_method_params(X, routed.fit, indices=train) for train, _ in splits]
             folds = [
-                Preprocessed(X[train], X[test], fit_params, None)
+                Preprocessed(self.X[train], self.X[test], fit_params, None)
                 for (train, test), fit_params in zip(splits, params, strict=True)
             ]
         else:
             self.X = None
+            self.given = [fold.X_train for fold in folds]
             y = self._validate(folds[0].X_train, _safe_indexing(y, splits[0][0]), whole=y)
             folds = [
                 fold._replace(X_train=self._check_rows(fold.X_train), X_test=self._check_rows(fold.X_test))
@@ -148,7 +152,9 @@ class Task:
         for i, ((train, test), part) in enumerate(zip(self.splits, self.parts, strict=True)):
             weight = self._sample_weight(part.fit_params, part.X_train)
             np.add.at(train_weight[i], train, self.adapter.train_weight(_safe_indexing(self.labels, train), weight))
-            score = check_method_params(self.raw_X, self.routed.score, indices=test).get("sample_weight")
+            score = None
+            if i < self.n_judged:
+                score = check_method_params(self.raw_X, self.routed.score, indices=test).get("sample_weight")
             score = np.ones(len(test)) if score is None else _checked_weight(score, part.X_test)
             np.add.at(test_weight[i], test, score)
             for name, total in (("training", train_weight[i].sum()), ("held-out", test_weight[i].sum())):
@@ -157,7 +163,9 @@ class Task:
                         f"All sample weights of the {name} rows of split {i} are zero. "
                         "Leave the split out, or give at least one row of it a positive weight."
                     )
-        return Table(self._matrices(), self.target.y, train_weight, test_weight, self._offset(train_weight))
+        self.offset = self._offset(train_weight)
+        share = np.where(np.arange(k) < self.n_judged, k / self.n_judged, 0.0)
+        return Table(self._matrices(), self.target.y, train_weight, test_weight, self.offset, share)
 
     def _sample_weight(self, fit_params, X):
         unknown = sorted(name for name, value in fit_params.items() if name != "sample_weight" and value is not None)
@@ -198,16 +206,24 @@ class Task:
             stacked.append(X)
         return stacked
 
-    def estimators(self, coef, intercept) -> list[Any]:
-        """One fitted scikit-learn estimator per fold, from the folds' coefficients: what a scorer is given."""
+    def estimators(self, coef, intercept, hyper=None) -> list[Any]:
+        """One fitted scikit-learn estimator per split, from the engine's coefficients, with `hyper` as its parameters."""
         fitted = []
-        for k in range(len(self.splits)):
-            estimator = clone(self.last)
+        for k, given in enumerate(self.given):
+            estimator = clone(self.last).set_params(**(hyper or {}))
+            dtype = np.float32 if getattr(given, "dtype", None) == np.float32 else np.float64
             features = self.parts[k].X_train.shape[1]
-            self.adapter.write(estimator, coef[k][:features], intercept[k], self.target, self.labels)
-            estimator.n_features_in_ = features
+            weights, bias = coef[k][:features].astype(dtype), (intercept[k] + self.offset[k]).astype(dtype)
+            self.adapter.write(estimator, weights, bias, self.target, self.labels)
+            # the number and the names of the features
+            validate_data(estimator, given, skip_check_array=True)
             fitted.append(estimator)
         return fitted
+
+    def answers(self, coef, intercept, hyper) -> list[Any]:
+        """What `fit` on every split's training rows would have made of the whole estimator, pipeline included."""
+        fitted = self.estimators(coef, intercept, hyper)
+        return [completed(part.pipeline, e) for part, e in zip(self.parts, fitted, strict=True)]
 
     def score(self, scorer, coef, intercept) -> float:
         """The scorer's unweighted mean over the folds, on the folds' own solutions.
@@ -216,16 +232,16 @@ class Task:
         pipeline and the rows as they were given.
         """
         whole = scorer_parts(scorer) is None and not is_default_scorer(scorer)
-        scores = []
-        for estimator, part, (_, test) in zip(self.estimators(coef, intercept), self.parts, self.splits, strict=True):
+        fitted, scores = self.estimators(coef, intercept), []
+        for k, (_, test) in enumerate(self.splits[: self.n_judged]):
             params = check_method_params(self.raw_X, self.routed.score, indices=test)
-            y = _safe_indexing(self.y, test)
-            if not whole or part.pipeline is None:
-                X = _safe_indexing(self.raw_X, test) if whole else part.X_test
-                scores.append(scorer(estimator, X, y, **params))
+            y, part = _safe_indexing(self.y, test), self.parts[k]
+            if whole:
+                scores.append(
+                    scorer(completed(part.pipeline, fitted[k]), _safe_indexing(self.raw_X, test), y, **params)
+                )
             else:
-                X = _safe_indexing(self.raw_X, test)
-                scores.append(scorer(with_last_step(part.pipeline, estimator), X, y, **params))
+                scores.append(scorer(fitted[k], part.X_test, y, **params))
         return float(np.mean(scores))
 
 

@@ -45,6 +45,7 @@ class Fold(NamedTuple):
     variance : (n_outputs,) weighted variance of the held-out targets
     offset : (n_outputs,) a fixed part of the raw prediction
     metric : (n_features, n_features) what the penalty measures coefficients by, or None for their plain squares
+    share : scalar, what the fold's criterion is multiplied by; 0 for rows that are only fitted
     """
 
     train: Any
@@ -52,6 +53,7 @@ class Fold(NamedTuple):
     variance: Any
     offset: Any
     metric: Any
+    share: Any
 
 
 class Restoration(NamedTuple):
@@ -99,6 +101,8 @@ class Table(NamedTuple):
     y : (n_samples, n_outputs)
     train_weight, test_weight : (n_folds, n_samples), non-negative
     offset : (n_folds, n_outputs)
+    share : (n_folds,) with mean one
+        0 for a fold that is solved along with the others and not judged; its test weights must not all be zero.
     """
 
     X: Any
@@ -106,6 +110,7 @@ class Table(NamedTuple):
     train_weight: np.ndarray
     test_weight: np.ndarray
     offset: np.ndarray
+    share: np.ndarray
 
 
 def padded(n: int) -> int:
@@ -142,7 +147,11 @@ def _common(table: Table) -> dict:
     weight = table.test_weight / table.test_weight.sum(axis=1, keepdims=True)
     mean = weight @ table.y
     variance = np.stack([w @ (table.y - m) ** 2 for w, m in zip(weight, mean, strict=True)])
-    return {"variance": jnp.asarray(variance), "offset": jnp.asarray(table.offset)}
+    return {
+        "variance": jnp.asarray(variance),
+        "offset": jnp.asarray(table.offset),
+        "share": jnp.asarray(table.share),
+    }
 
 
 def _pad_rows(array, n):
@@ -167,7 +176,7 @@ def _sparse(table: Table, fit_intercept: bool) -> Folds:
         X = jax.tree.map(lambda part: part[0], X)
     data = Fold(train=Rows(X, y, train_weight), test=Rows(X, y, test_weight), metric=None, **_common(table))
     rows = Rows(0 if stacked else None, None, 0)
-    axes = Fold(train=rows, test=rows, variance=0, offset=0, metric=None)
+    axes = Fold(train=rows, test=rows, variance=0, offset=0, metric=None, share=0)
     restore = Restoration(basis=None, center=np.zeros((1, features)), y_center=np.zeros((1, y.shape[1])))
     return Folds(data, axes, restore, fit_intercept, tuple(hosts))
 
@@ -240,7 +249,7 @@ def _shared(table: Table, fit_intercept: bool) -> Folds:
         train=Rows(rotated, y, train_weight), test=Rows(rotated, y, test_weight), metric=metric, **_common(table)
     )
     rows = Rows(None, None, 0)
-    axes = Fold(train=rows, test=rows, variance=0, offset=0, metric=None if relation is None else 0)
+    axes = Fold(train=rows, test=rows, variance=0, offset=0, metric=None if relation is None else 0, share=0)
     restore = Restoration(basis=bases, center=shift + center * scale, y_center=np.zeros((1, y.shape[1])))
     return Folds(data, axes, restore, fit_intercept)
 
@@ -260,7 +269,7 @@ def _stacked(table: Table, fit_intercept: bool) -> Folds:
     X = jnp.stack(parts)
     data = Fold(train=Rows(X, y, train_weight), test=Rows(X, y, test_weight), metric=None, **_common(table))
     rows = Rows(0, None, 0)
-    axes = Fold(train=rows, test=rows, variance=0, offset=0, metric=None)
+    axes = Fold(train=rows, test=rows, variance=0, offset=0, metric=None, share=0)
     restore = Restoration(np.stack(bases), np.stack(centers), np.zeros((1, y.shape[1])))
     return Folds(data, axes, restore, fit_intercept)
 
@@ -307,7 +316,7 @@ def diagonalized(table: Table, fit_intercept: bool) -> Folds:
         folds.append(_diagonalize(*rows[0], *rows[1], fit_intercept=fit_intercept))
     d, c, Z, t, weight, basis, center, y_center = (jnp.stack(part) for part in zip(*folds, strict=True))
     data = Fold(train=Rows(Diagonal(d), c, jnp.ones_like(d)), test=Rows(Z, t, weight), metric=None, **_common(table))
-    axes = Fold(train=Rows(0, 0, 0), test=Rows(0, 0, 0), variance=0, offset=0, metric=None)
+    axes = Fold(train=Rows(0, 0, 0), test=Rows(0, 0, 0), variance=0, offset=0, metric=None, share=0)
     restore = Restoration(np.array(basis)[:, :features], np.array(center)[:, :features], np.array(y_center))
     return Folds(data, axes, restore, fit_intercept=False)
 

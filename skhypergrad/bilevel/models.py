@@ -100,6 +100,6 @@ def held_out(model: LinearModel, criterion: Callable) -> Problem:
 
     def outer(params, hyper, data):
         rows = data.test
-        return criterion(model.raw(params, rows.X, data.offset), rows.y, rows.weight, data.variance)
+        return data.share * criterion(model.raw(params, rows.X, data.offset), rows.y, rows.weight, data.variance)
 
     return Problem(inner=model.inner, outer=outer, init=model.init, precondition=model.precondition)

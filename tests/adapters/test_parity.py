@@ -45,7 +45,7 @@ def build(case, sparse, weighted, intercept, monkeypatch, criterion):
     weights = make_weights(weighted)
     estimator = clone(case.estimator).set_params(fit_intercept=intercept, **(case.sparse_solver if sparse else {}))
     splits = list(KFold(4, shuffle=True, random_state=0).split(X))
-    task = Task(estimator, lookup(estimator), X, y, splits, Routed(weights, weights), None)
+    task = Task(estimator, lookup(estimator), X, y, splits, len(splits), Routed(weights, weights), None)
     folds, problem = task.cut(criterion)
     return estimator, X, y, weights, splits, folds, problem
 

@@ -23,7 +23,7 @@ def table(n, p, rng, K=3, weighted=False, binary=False):
         y = (y > y.mean()).astype(float)
     test = np.arange(n) % K == np.arange(K)[:, None]
     s = rng.integers(n < 50, 3, n) / 2 if weighted else np.ones(n)
-    return Table(X, y, ~test * s, test * s, np.zeros((K, 1)))
+    return Table(X, y, ~test * s, test * s, np.zeros((K, 1)), np.ones(K))
 
 
 def solve(table, squared, fit_intercept, strength=0.5):
@@ -96,7 +96,9 @@ def test_a_row_of_weight_zero_is_no_row_even_an_extreme_one(squared, rng):
     kept = full.train_weight.sum(axis=0) + full.test_weight.sum(axis=0) > 0
     X = full.X.copy()
     X[~kept] = 1e9
-    few = Table(full.X[kept], full.y[kept], full.train_weight[:, kept], full.test_weight[:, kept], full.offset)
+    few = Table(
+        full.X[kept], full.y[kept], full.train_weight[:, kept], full.test_weight[:, kept], full.offset, full.share
+    )
     same(solve(full._replace(X=X), squared, True), solve(few, squared, True))
 
 
@@ -129,3 +131,21 @@ def test_features_of_very_different_scale(rng):
 def test_padding_wastes_at_most_a_quarter(n):
     assert n <= padded(n) <= max(8, 1.25 * n + 1)
     assert padded(padded(n)) == padded(n)
+
+
+def test_a_fold_without_a_share_is_solved_and_not_judged(rng):
+    three = table(60, 4, rng)
+    rows = np.ones((1, 60))
+    four = Table(
+        three.X,
+        three.y,
+        np.vstack([three.train_weight, rows]),
+        np.vstack([three.test_weight, rows]),
+        np.zeros((4, 1)),
+        np.array([4 / 3, 4 / 3, 4 / 3, 0.0]),
+    )
+    scores, coef, intercept = solve(four, True, True)
+    same((scores, coef[:3], intercept[:3]), solve(three, True, True))
+    centred = three.X - three.X.mean(axis=0)
+    oracle = np.linalg.solve(centred.T @ centred + 0.5 * np.eye(4), centred.T @ (three.y - three.y.mean()))
+    np.testing.assert_allclose(coef[3], oracle, rtol=1e-9)

@@ -134,7 +134,7 @@ def test_ridge_against_mpmath_up_to_condition_1e12(condition, seed):
     alpha = 1e-3
     estimator = Ridge(fit_intercept=False)
     split = [(np.arange(n), np.arange(n, 2 * n))]
-    task = Task(estimator, lookup(estimator), np.vstack([X, Xv]), np.r_[y, yv], split, Routed({}, {}), None)
+    task = Task(estimator, lookup(estimator), np.vstack([X, Xv]), np.r_[y, yv], split, 1, Routed({}, {}), None)
     folds, problem = task.cut("squared_error")
     with jax.enable_x64(True):
         method, hyper = Implicit(tol=1e-13), {"alpha": jnp.asarray(alpha)}

@@ -78,7 +78,7 @@ def test_no_solved_start_is_a_failure_and_a_flat_criterion_is_flat():
 
 
 def test_ridge_is_tuned_to_the_root_of_its_derivative():
-    solution = tune(RIDGE.problem, Implicit(), LBFGSB(), {"alpha": Real(1e-4, 1e4)}, RIDGE.data, tol=1e-6)
+    solution = tune(RIDGE.problem, Implicit(tol=1e-12), LBFGSB(), {"alpha": Real(1e-4, 1e4)}, RIDGE.data, tol=1e-6)
     X, y, Xv, yv = RIDGE.data
 
     def loss(log_alpha):
@@ -92,12 +92,12 @@ def test_ridge_is_tuned_to_the_root_of_its_derivative():
 
 
 def test_the_trace_has_the_evidence_and_the_returned_point_is_the_best_of_it():
-    solution = tune(RIDGE.problem, Implicit(), LBFGSB(), {"alpha": Real(1e-4, 1e4)}, RIDGE.data)
+    solution = tune(RIDGE.problem, Implicit(tol=1e-10), LBFGSB(), {"alpha": Real(1e-4, 1e4)}, RIDGE.data)
     last = solution.trace[-1]
     assert last.reason == "verification"
     assert last.solved
     assert last.inner_residual <= 1e-8
-    assert all(solution.value <= e.value * (1 + 1e-7) for e in solution.trace if e.solved)
+    assert all(solution.value <= e.value * (1 + 1e-6) for e in solution.trace if e.solved)
     table = columns(solution.trace)
     assert len({len(v) for v in table.values()}) == 1
     assert {"criterion", "alpha", "gradient_norm", "inner_residual", "linear_residual", "seconds", "solved"} <= set(

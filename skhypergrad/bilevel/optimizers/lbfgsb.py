@@ -49,7 +49,7 @@ class LBFGSB:
     coarse_tol : float, default=1e-3
         Inner tolerance of the starts.
     tol : float, default=1e-6
-        Inner tolerance of the descents.
+        Inner tolerance of the descents; less where the outer tolerance asks for it (10 * outer**1.75).
     seed : int, default=0
         Of the quasi-random starts.
     """
@@ -73,7 +73,7 @@ class LBFGSB:
         steps_left = budget.max_steps
         statuses = []
         for start in _basins(solved, bounds)[: self.n_descents]:
-            status, used = self._descend(oracle, start, bounds, steps_left, budget.tol * scale)
+            status, used = self._descend(oracle, start, bounds, steps_left, budget.tol, scale)
             statuses.append(status)
             steps_left -= used
             if steps_left <= 0:
@@ -88,12 +88,13 @@ class LBFGSB:
             starts.append(Start(point, oracle(point, carry, self.coarse_tol)))
         return starts
 
-    def _descend(self, oracle, start: Start, bounds, max_steps: int, pgtol: float) -> tuple[Status, int]:
+    def _descend(self, oracle, start: Start, bounds, max_steps: int, tol: float, scale: float) -> tuple[Status, int]:
         """L-BFGS-B from one start; the status, and the evaluations used."""
         if not projected(start.theta, start.answer.gradient, bounds).any():
             # in a corner of the box, with every slope pointing out: there is nowhere to go
             return Status.boundary, 0
-        descent = _Descent(oracle, start, bounds, max_steps, pgtol, self)
+        inner_tol = min(self.tol, 10 * tol**1.75)
+        descent = _Descent(oracle, start, bounds, max_steps, tol * scale, inner_tol, self.first_step)
         options = {"maxiter": max_steps, "maxfun": 10 * max_steps, "ftol": 0.0, "gtol": 0.0}
         box = scipy.optimize.Bounds(*bounds)
         with contextlib.suppress(_Leave):
@@ -104,10 +105,10 @@ class LBFGSB:
 class _Descent:
     """The function that SciPy minimises: scaled, counted, and left as soon as there is nothing more to gain."""
 
-    def __init__(self, oracle, start: Start, bounds, max_steps, pgtol, optimizer: LBFGSB):
-        self.oracle, self.bounds, self.max_steps, self.pgtol, self.tol = oracle, bounds, max_steps, pgtol, optimizer.tol
+    def __init__(self, oracle, start: Start, bounds, max_steps, pgtol, tol, first_step):
+        self.oracle, self.bounds, self.max_steps, self.pgtol, self.tol = oracle, bounds, max_steps, pgtol, tol
         slope = np.max(np.abs(projected(start.theta, start.answer.gradient, bounds)))
-        self.zero, self.scale = start.answer.value, optimizer.first_step / (slope if slope > 0 else 1.0)
+        self.zero, self.scale = start.answer.value, first_step / (slope if slope > 0 else 1.0)
         self.carry, self.used, self.status = start.answer.carry, 0, Status.stalled
         self.last: Start | None = None
 

@@ -248,6 +248,7 @@ class HypergradSearchCV(SearchBase):
 
     estimator: Any
     n_jobs: Any
+    _checked_cv_orig: Any
 
     def __init__(
         self,
@@ -335,7 +336,10 @@ class HypergradSearchCV(SearchBase):
             raise
         finally:
             self.estimator, self.n_jobs = before["estimator"], before["n_jobs"]
-            self.__dict__.pop("_run", None)
+            run = self.__dict__.pop("_run", None)
+            if run is not None and run.original_cv is not None:
+                # a pickle shall not carry the row numbers of every split
+                self._checked_cv_orig = run.original_cv
         return self
 
     def _get_routed_params_for_fit(self, params):
@@ -350,7 +354,7 @@ class HypergradSearchCV(SearchBase):
         self._run.plan = self._make_plan()
         if not any(isinstance(step, _Combination) for step in self._run.plan):
             return
-        cv: Any = self._checked_cv_orig
+        cv = self._checked_cv_orig
         n_splits = cv.get_n_splits(X, y, **split_params)
         splits = [(np.asarray(train), np.asarray(test)) for train, test in cv.split(X, y, **split_params)]
         if len(splits) != n_splits:
@@ -364,7 +368,7 @@ class HypergradSearchCV(SearchBase):
                     f"Split {k} of cv has {len(train)} training rows and {len(test)} test rows; both need some."
                 )
         self._run.original_cv = cv
-        self._checked_cv_orig: Any = _FixedSplits([(_indices(train), _indices(test)) for train, test in splits])
+        self._checked_cv_orig = _FixedSplits([(_indices(train), _indices(test)) for train, test in splits])
         self._run.X, self._run.y = X, y
         self._run.handover = _Handover(self)
         self.estimator = self._run.handover.base
@@ -411,14 +415,12 @@ class HypergradSearchCV(SearchBase):
 
     def _select_best_index(self, refit, refit_metric, results):
         index = SearchBase._select_best_index(refit, refit_metric, results)
-        if self._run.outcomes:
-            self._checked_cv_orig = self._run.original_cv
-            outcome = self._run.outcomes.get(index)
-            if outcome is not None:
-                self.status_, self.message_ = outcome.status.name, outcome.status.value
-                self.converged_ = outcome.status in (Status.converged, Status.boundary)
-                self.criterion_ = outcome.criterion
-                self._run.warnings += filter(None, [outcome.warning()])
+        outcome = self._run.outcomes.get(index)
+        if outcome is not None:
+            self.status_, self.message_ = outcome.status.name, outcome.status.value
+            self.converged_ = outcome.status in (Status.converged, Status.boundary)
+            self.criterion_ = outcome.criterion
+            self._run.warnings += filter(None, [outcome.warning()])
         return index
 
     def _publish_trace(self):
@@ -463,7 +465,13 @@ class HypergradSearchCV(SearchBase):
         if scorer is not None and criterion != descended:
 
             def judge(params):
-                return -task.score(scorer, *folds.restore(params))
+                try:
+                    return -task.score(scorer, *folds.restore(params))
+                except Exception:
+                    # scored again at the end, where error_score decides and scikit-learn tells what happened
+                    if self.error_score == "raise":
+                        raise
+                    return float("nan")
 
         solution = tune(
             problem,

@@ -385,6 +385,21 @@ def test_a_callable_scorer_sees_the_pipeline_and_the_rows_as_given(diabetes):
     )
 
 
+def test_a_scorer_that_raises_is_error_scores_business(cancer):
+    X, y = cancer
+
+    def picky(estimator, X, y):
+        raise RuntimeError("no score today")
+
+    search = HypergradSearchCV(LogisticRegression(**TIGHT), {"C": loguniform(1e-3, 1.0)}, scoring=picky, cv=3)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        search.fit(X[:90, :3], y[:90])
+    assert np.isnan(search.best_score_)
+    with pytest.raises(RuntimeError, match="no score today"):
+        search.set_params(error_score="raise").fit(X[:90, :3], y[:90])
+
+
 def test_max_time_keeps_the_best_so_far(diabetes):
     with pytest.warns(ConvergenceWarning, match="timeout"):
         search = HypergradSearchCV(Ridge(), {"alpha": WIDE}, max_time=1e-6).fit(*diabetes)

@@ -3,9 +3,10 @@
     H q = d outer / dw,      gradient = d outer / d hyper - < d/d hyper  grad_w inner, q >,     H = Hessian of inner
 
 Source: the implicit function theorem; Pedregosa (2016), equation 3. Cost: one inner solve and one linear solve, both
-started from the last call's answers. Error: O(inner residual + linear residual), both reported. Learning rates,
-momentum, starting weights and step counts do not move the optimum: their derivative here is identically zero, so they
-need an unrolled mode.
+started from the last call's answers. Error of the gradient: O(inner residual + linear residual), both reported; of the
+value: of second order, because the adjoint also tells what the inner residual does to it. Learning rates, momentum,
+starting weights and step counts do not move the optimum: their derivative here is identically zero, so they need an
+unrolled mode.
 """
 
 from __future__ import annotations
@@ -35,7 +36,8 @@ class Evidence(NamedTuple):
 
     Attributes
     ----------
-    inner_residual : |grad_w inner| over |grad_w inner| at the starting weights of the search, in the dual norm
+    inner_residual : |grad_w inner|, relative to the same at the starting weights of the search or, where that is less,
+        to the root of twice the inner objective; in the dual norm of the preconditioner
     linear_residual : |H q - b| / |b| of the adjoint system, recomputed
     inner_steps, linear_steps : int
     """
@@ -91,7 +93,7 @@ class Implicit:
     def step(self, problem, hyper, data, carry, tol=None):
         tol = self.tol if tol is None else tol
         problem = _frozen(problem, hyper, data, carry.params)
-        params, steps = self._solve(problem, hyper, data, carry, tol)
+        params, objective, steps = self._solve(problem, hyper, data, carry, tol)
         w, unravel = ravel_pytree(params)
 
         def gradient_of(w, hyper):
@@ -106,13 +108,14 @@ class Implicit:
         adjoint = self.linear_solver.solve(hessian_product, b, carry.adjoint, tol**ADJOINT, precondition)
         moved = jax.grad(lambda hyper: jnp.vdot(gradient_of(w, hyper), adjoint.x))(hyper)
         evidence = Evidence(
-            inner_residual=_relative(precondition, gradient, carry.reference),
+            inner_residual=_relative(precondition, gradient, carry.reference, objective),
             linear_residual=adjoint.residual,
             inner_steps=steps,
             linear_steps=adjoint.steps,
         )
         return (
-            value,
+            # what is left of the inner gradient moves the value by <q, gradient>, to first order: Becker & Rannacher (2001)
+            value - jnp.vdot(adjoint.x, gradient),
             jax.tree.map(jnp.subtract, direct, moved),
             ImplicitCarry(params=params, adjoint=adjoint.x, reference=carry.reference, evidence=evidence),
         )
@@ -133,7 +136,7 @@ class Implicit:
         def residual(state):
             params = self.solver.params(state)
             precondition = flat_preconditioner(problem, params, hyper, data)
-            return _relative(precondition, ravel_pytree(state.gradient)[0], carry.reference)
+            return _relative(precondition, ravel_pytree(state.gradient)[0], carry.reference, state.value)
 
         def unfinished(loop):
             state, moving, steps = loop
@@ -147,7 +150,7 @@ class Implicit:
 
         state = self.solver.init(problem, hyper, data, carry.params)
         state, _, steps = jax.lax.while_loop(unfinished, advance, (state, jnp.asarray(True), jnp.asarray(0)))
-        return self.solver.params(state), steps
+        return self.solver.params(state), state.value, steps
 
 
 def _frozen(problem, hyper, data, params):
@@ -158,7 +161,13 @@ def _frozen(problem, hyper, data, params):
     return replace(problem, precondition=lambda params, hyper, data: apply)
 
 
-def _relative(precondition, gradient, reference):
-    """|gradient| / |reference| in the preconditioner's metric; the gradient itself where the reference vanishes."""
+def _relative(precondition, gradient, reference, value):
+    """|gradient| in the preconditioner's metric, relative to |reference| or to sqrt(2 |value|), whichever is smaller.
+
+    Half the square of |gradient| is about what the inner objective can still lose. Where the fit is close (weak penalties,
+    separable classes) little is left of the objective, and a share of its beginning would say nothing: the share is of
+    what is there, down to 1e-4 of the reference. Where the reference vanishes, the gradient itself.
+    """
     size = dual_norm(precondition, reference)
-    return dual_norm(precondition, gradient) / jnp.where(size > 0, size, 1.0)
+    left = jnp.clip(jnp.sqrt(2 * jnp.abs(value)), 1e-4 * size, size)
+    return dual_norm(precondition, gradient) / jnp.where(size > 0, left, 1.0)

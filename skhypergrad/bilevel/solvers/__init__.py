@@ -3,7 +3,7 @@
     init(problem, hyper, data, params) -> state      step(problem, hyper, data, state) -> state
     params(state) -> params                          unrollable: whether `step` may be differentiated
 
-A state carries `params` and the `gradient` of the inner objective there.
+A state carries `params`, and the `value` and `gradient` of the inner objective there.
 """
 
 from skhypergrad.bilevel.solvers.lbfgs import LBFGS

@@ -17,6 +17,9 @@ from skhypergrad.bilevel.problem import Problem
 from skhypergrad.bilevel.solution import Evaluation, Solution, Status
 from skhypergrad.bilevel.space import Real, Space
 
+# Solved points whose solutions are kept as warm starts.
+KEPT = 4
+
 # Inner tolerance of the points that only a judge will look at.
 SCOUT = 1e-5
 
@@ -173,7 +176,7 @@ class _Search:
         self.data, self.axes, self.restart = data, axes, restart
         self.judge, self.callback = judge, callback
         self.trace: list[Evaluation] = []
-        self.best: tuple[Evaluation, Any] | None = None
+        self.carries: dict[bytes, Any] = {}
         self.params: dict[bytes, Any] = {}
         self.began = time.perf_counter()
         hyper = self._array(space.hyper(space.init()))
@@ -220,8 +223,10 @@ class _Search:
             judged=self._judgement(carry.params) if solved else float("nan"),
         )
         self.trace.append(evaluation)
-        if solved and (self.best is None or _rank(evaluation) < _rank(self.best[0])):
-            self.best = (evaluation, carry)
+        if solved:
+            self.carries[evaluation.theta.tobytes()] = carry
+            if len(self.carries) > KEPT:
+                del self.carries[next(iter(self.carries))]
         if self.callback is not None and self.callback(evaluation):
             raise Stop(Status.interrupted)
         return Answer(value=value, gradient=gradient, carry=carry, solved=solved)
@@ -245,7 +250,15 @@ class _Search:
             for side in (places[places < best][-1:], places[places > best][:1]):
                 for end in side:
                     for theta in np.linspace(best, end, 5)[1:-1]:
-                        self.oracle(np.array([theta]), self.best[1] if self.best else None, SCOUT)
+                        self.oracle(np.array([theta]), self._near([theta]), SCOUT)
+
+    def _near(self, theta):
+        """The carry of the nearest of the last solved points."""
+        places = [np.frombuffer(key) for key in self.carries]
+        if not places:
+            return self.fresh
+        nearest = min(places, key=lambda place: np.max(np.abs(place - theta)))
+        return self.carries[nearest.tobytes()]
 
     def conclude(self, status: Status, tol: float) -> Solution:
         """The best point, evaluated once more at the method's own tolerance; the next best where that refutes it."""
@@ -259,7 +272,7 @@ class _Search:
             best = min(latest.values(), key=_rank)
             if best.reason == "verification":
                 return self._solution(best, status, tol)
-            carry = self.best[1] if self.best is not None and self.best[0] is best else self.fresh
+            carry = self._near(best.theta)
             answer = self._evaluate(best.theta, carry, self.method.tol, "verification")
             if answer.solved:
                 self.params[best.theta.tobytes()] = answer.carry.params

@@ -46,7 +46,7 @@ class LBFGSB:
         Basins descended at most.
     first_step : float, default=1.0
         Length of the first step on the free scale (see `bilevel.space`): 1 is a factor of e, or a tenth of the interval.
-    coarse_tol : float, default=1e-3
+    coarse_tol : float, default=3e-3
         Inner tolerance of the starts.
     tol : float, default=1e-6
         Inner tolerance of the descents; less where the outer tolerance asks for it (10 * outer**1.75).
@@ -57,7 +57,7 @@ class LBFGSB:
     n_starts: int | str = "auto"
     n_descents: int = 3
     first_step: float = 1.0
-    coarse_tol: float = 1e-3
+    coarse_tol: float = 3e-3
     tol: float = 1e-6
     seed: int = 0
 

@@ -54,8 +54,6 @@ print(f"{len(search.trace_['criterion'])} evaluations, each of {search.n_splits_
 
 # %%
 # Starting values over the whole interval show where the loss is low; from there, the derivative leads to the minimum.
-# At large ``C`` they lie above the grid's scores: a few held-out rows are wrong there with near certainty, and
-# scikit-learn's log loss clips such probabilities, while the search takes them as they are.
 
 trace, best = search.trace_, search.best_params_[C]
 starting = trace["tol"] == trace["tol"][0]

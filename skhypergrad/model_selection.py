@@ -244,8 +244,6 @@ class HypergradSearchCV(SearchBase):
         "warm_start": ["boolean"],
     }
 
-    _doc_link_module = "skhypergrad"
-
     estimator: Any
     n_jobs: Any
     _checked_cv_orig: Any

@@ -12,7 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from skhypergrad.bilevel.optimizers import Answer, Budget, Stop
-from skhypergrad.bilevel.optimizers.oracle import is_stationary, projected
+from skhypergrad.bilevel.optimizers.oracle import is_stationary
 from skhypergrad.bilevel.problem import Problem
 from skhypergrad.bilevel.solution import Evaluation, Solution, Status
 from skhypergrad.bilevel.space import Real, Space
@@ -325,6 +325,3 @@ def at_bound(theta, gradient, bounds) -> np.ndarray:
     lower = (theta - low <= near) & (gradient >= 0)
     upper = (high - theta <= near) & (gradient <= 0)
     return upper.astype(int) - lower.astype(int)
-
-
-__all__ = ["at_bound", "projected", "tune", "value_and_hypergrad"]

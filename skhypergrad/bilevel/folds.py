@@ -5,7 +5,7 @@ be computed once is computed here, exactly, by a change of basis that the L2 pen
 
 * Rotation: the features in the basis of their own singular vectors, at most min(n_samples, n_features) of them. Any
   loss; the Hessian of every fold becomes nearly diagonal, and p >> n costs no more than p = n.
-* `affine`: folds whose preprocessing only centred and scaled the columns share one matrix, each with a metric.
+* `affine`: folds whose preprocessing only centred and scaled the columns share one matrix; the penalty sees each scale.
 * `diagonalized`: for squared loss, every fold in the basis of its *own* singular vectors: the inner problem becomes a
   diagonal one with min(n, p) rows, the held-out rows a triangle. The number of samples disappears, and no normal
   equations are formed: the error is that of an SVD, about sqrt(cond) * eps.
@@ -21,10 +21,16 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from skhypergrad.bilevel.matrices import Diagonal, HostMatrix, Sparse
+from skhypergrad.bilevel.matrices import Diagonal, HostMatrix, RowScaled, Sparse, TwoPrecisions
 
 # Above this a factorisation, cubic in the smaller side, costs more than the iterations it saves.
 LARGEST_BASIS = 2048
+
+# Rows that tell at little cost when folds are not affine images of each other.
+SAMPLE = 64
+
+# From this size on a product takes longer in float64 than in float32.
+MANY_CELLS = 1 << 22
 
 
 class Rows(NamedTuple):
@@ -44,7 +50,7 @@ class Fold(NamedTuple):
         What the inner and the outer objective see.
     variance : (n_outputs,) weighted variance of the held-out targets
     offset : (n_outputs,) a fixed part of the raw prediction
-    metric : (n_features, n_features) what the penalty measures coefficients by, or None for their plain squares
+    to_features : matrix from `n_features` directions to the features the penalty sees, None for an orthonormal basis
     share : scalar, what the fold's criterion is multiplied by; 0 for rows that are only fitted
     """
 
@@ -52,7 +58,7 @@ class Fold(NamedTuple):
     test: Any
     variance: Any
     offset: Any
-    metric: Any
+    to_features: Any
     share: Any
 
 
@@ -121,6 +127,11 @@ def padded(n: int) -> int:
     return -(-n // step) * step
 
 
+def _held(X):
+    """Dense rows as the engine holds them: in two precisions where products are what costs."""
+    return TwoPrecisions.of(X) if X.shape[-2] * X.shape[-1] >= MANY_CELLS else X
+
+
 def cut(table: Table, *, squared: bool, fit_intercept: bool) -> Folds:
     """Choose the representation of the folds: diagonalized, rotated or, for sparse X, as they are.
 
@@ -170,20 +181,20 @@ def _sparse(table: Table, fit_intercept: bool) -> Folds:
     n, y, train_weight, test_weight = _padded_rows(table)
     stacked = isinstance(table.X, list)
     hosts = [HostMatrix(matrix) for matrix in (table.X if stacked else [table.X])]
-    features = max(host.form(False, False).shape[1] for host in hosts)
+    features = max(host.rows.shape[1] for host in hosts)
     X = Sparse.stack(hosts, (n, padded(features)))
     if not stacked:
         X = jax.tree.map(lambda part: part[0], X)
-    data = Fold(train=Rows(X, y, train_weight), test=Rows(X, y, test_weight), metric=None, **_common(table))
+    data = Fold(train=Rows(X, y, train_weight), test=Rows(X, y, test_weight), to_features=None, **_common(table))
     rows = Rows(0 if stacked else None, None, 0)
-    axes = Fold(train=rows, test=rows, variance=0, offset=0, metric=None, share=0)
+    axes = Fold(train=rows, test=rows, variance=0, offset=0, to_features=None, share=0)
     restore = Restoration(basis=None, center=np.zeros((1, features)), y_center=np.zeros((1, y.shape[1])))
     return Folds(data, axes, restore, fit_intercept, tuple(hosts))
 
 
 @jax.jit
 def _rotation(X, weight):
-    """(n_features, min(n, p)) orthonormal columns that span the rows of X, its singular vectors as well as may be.
+    """X in an orthonormal basis of its rows, its singular vectors as well as may be, and the basis (n_features, min(n, p)).
 
     The smaller Gram matrix is diagonalised. It squares the condition number, so small singular vectors are mixed among
     themselves, but the columns are orthonormal to rounding, which is all that exactness needs.
@@ -191,9 +202,11 @@ def _rotation(X, weight):
     n, p = X.shape
     if p <= n:
         scaled = jnp.sqrt(weight)[:, None] * X
-        return jnp.linalg.eigh(scaled.T @ scaled)[1]
+        basis = jnp.linalg.eigh(scaled.T @ scaled)[1]
+        return X @ basis, basis
     q, r = jnp.linalg.qr(X.T)
-    return q @ jnp.linalg.svd(r.T, full_matrices=False)[2].T
+    left, d, right = jnp.linalg.svd(r.T, full_matrices=False)
+    return left * d, q @ right.T
 
 
 class Affine(NamedTuple):
@@ -212,6 +225,8 @@ def affine(matrices: list[np.ndarray]) -> Affine | None:
     X = matrices[0]
     if len({m.shape for m in matrices}) > 1:
         return None
+    if len(X) > 4 * SAMPLE and affine([m[:: len(X) // SAMPLE] for m in matrices]) is None:
+        return None
     columns = np.arange(X.shape[1])
     top, bottom = X.argmax(axis=0), X.argmin(axis=0)
     span = X[top, columns] - X[bottom, columns]
@@ -222,18 +237,30 @@ def affine(matrices: list[np.ndarray]) -> Affine | None:
         scale = np.where(varies, difference / np.where(varies, span, 1.0), 1.0)
         shift = m[bottom, columns] - scale * X[bottom, columns]
         size = np.abs(m).max(axis=0) + np.abs(shift)
-        if not (np.abs(scale * X + shift - m).max(axis=0) <= 1e-12 * size).all() or not (scale[varies] != 0).all():
+        if not (scale[varies] != 0).all() or not _agree(X, m, scale, shift, 1e-12 * size):
             return None
         scales.append(scale)
         shifts.append(shift)
     return Affine(X, np.stack(scales), np.stack(shifts))
 
 
+def _agree(X, image, scale, shift, tolerance) -> bool:
+    """Whether X * scale + shift is `image`, by rows enough to fill a cache."""
+    step = max((1 << 15) // X.shape[1], 1)
+    for i in range(0, len(X), step):
+        difference = X[i : i + step] * scale
+        difference += shift
+        difference -= image[i : i + step]
+        if (np.abs(difference, out=difference) > tolerance).any():
+            return False
+    return True
+
+
 def _shared(table: Table, fit_intercept: bool) -> Folds:
-    """Dense rows held once: centred, rotated, with weights per fold, and with a metric where folds were scaled apart.
+    """Dense rows held once: centred, rotated, with weights per fold, and with the way back where folds were scaled apart.
 
     With X_k = X * scale_k + shift_k, the intercept takes the shift up, and coefficients v of X stand for v / scale_k of
-    X_k: the penalty on those is v^T diag(scale_k**-2) v.
+    X_k: the penalty is on those.
     """
     relation = affine(table.X) if isinstance(table.X, list) else None
     X = table.X if relation is None else relation.X
@@ -244,12 +271,17 @@ def _shared(table: Table, fit_intercept: bool) -> Folds:
     scale = np.ones((1, X.shape[1])) if relation is None else relation.scale
     shift = np.zeros((1, X.shape[1])) if relation is None else relation.shift
     bases = basis / scale[:, :, None]
-    metric = None if relation is None else jnp.asarray(np.swapaxes(bases, 1, 2) @ bases)
+    to_features = None if relation is None else RowScaled(jnp.asarray(1 / scale), jnp.asarray(basis))
+    rotated = _held(rotated)
     data = Fold(
-        train=Rows(rotated, y, train_weight), test=Rows(rotated, y, test_weight), metric=metric, **_common(table)
+        train=Rows(rotated, y, train_weight),
+        test=Rows(rotated, y, test_weight),
+        to_features=to_features,
+        **_common(table),
     )
     rows = Rows(None, None, 0)
-    axes = Fold(train=rows, test=rows, variance=0, offset=0, metric=None if relation is None else 0, share=0)
+    scales = None if relation is None else RowScaled(0, None)
+    axes = Fold(train=rows, test=rows, variance=0, offset=0, to_features=scales, share=0)
     restore = Restoration(basis=bases, center=shift + center * scale, y_center=np.zeros((1, y.shape[1])))
     return Folds(data, axes, restore, fit_intercept)
 
@@ -257,19 +289,18 @@ def _shared(table: Table, fit_intercept: bool) -> Folds:
 def _stacked(table: Table, fit_intercept: bool) -> Folds:
     """Dense rows that differ from fold to fold, each fold rotated on its own."""
     n, y, train_weight, test_weight = _padded_rows(table)
-    parts, bases, centers = [], [], []
     features = max(m.shape[1] for m in table.X)
-    for matrix, train, test in zip(table.X, table.train_weight, table.test_weight, strict=True):
+
+    def rotated(matrix, train, test):
         wide = np.zeros((len(matrix), features))
         wide[:, : matrix.shape[1]] = matrix
-        X, basis, center = _rotated(wide, train, (train > 0) | (test > 0), fit_intercept, n)
-        parts.append(X)
-        bases.append(basis)
-        centers.append(center)
-    X = jnp.stack(parts)
-    data = Fold(train=Rows(X, y, train_weight), test=Rows(X, y, test_weight), metric=None, **_common(table))
+        return _rotated(wide, train, (train > 0) | (test > 0), fit_intercept, n)
+
+    parts, bases, centers = zip(*map(rotated, table.X, table.train_weight, table.test_weight), strict=True)
+    X = _held(jnp.stack(parts))
+    data = Fold(train=Rows(X, y, train_weight), test=Rows(X, y, test_weight), to_features=None, **_common(table))
     rows = Rows(0, None, 0)
-    axes = Fold(train=rows, test=rows, variance=0, offset=0, metric=None, share=0)
+    axes = Fold(train=rows, test=rows, variance=0, offset=0, to_features=None, share=0)
     restore = Restoration(np.stack(bases), np.stack(centers), np.zeros((1, y.shape[1])))
     return Folds(data, axes, restore, fit_intercept)
 
@@ -286,8 +317,8 @@ def _rotated(X, weight, used, fit_intercept, n):
     rows = jnp.asarray(padding)
     if min(X.shape) > LARGEST_BASIS:
         return rows, np.eye(features, padding.shape[1]), center
-    basis = _rotation(rows, jnp.asarray(_pad_rows(weight, n)))
-    return rows @ basis, np.array(basis)[:features], center
+    rotated, basis = _rotation(rows, jnp.asarray(_pad_rows(weight, n)))
+    return rotated, np.array(basis)[:features], center
 
 
 def diagonalized(table: Table, fit_intercept: bool) -> Folds:
@@ -306,17 +337,18 @@ def diagonalized(table: Table, fit_intercept: bool) -> Folds:
     features = max(m.shape[1] for m in X) if stacked else X.shape[1]
     train_size = padded(max((train_weight > 0).sum(axis=1)))
     test_size = padded(max((test_weight > 0).sum(axis=1)))
-    folds = []
-    for k in range(len(train_weight)):
-        matrix = X[k] if stacked else X
-        rows = [
-            _gather(ones, matrix, y, weight[k], size, padded(features))
-            for weight, size in ((train_weight, train_size), (test_weight, test_size))
-        ]
-        folds.append(_diagonalize(*rows[0], *rows[1], fit_intercept=fit_intercept))
+
+    def fold(matrix, train, test):
+        train_rows = _gather(ones, matrix, y, train, train_size, padded(features))
+        test_rows = _gather(ones, matrix, y, test, test_size, padded(features))
+        return _diagonalize(*train_rows, *test_rows, fit_intercept=fit_intercept)
+
+    folds = map(fold, X if stacked else [X] * len(train_weight), train_weight, test_weight)
     d, c, Z, t, weight, basis, center, y_center = (jnp.stack(part) for part in zip(*folds, strict=True))
-    data = Fold(train=Rows(Diagonal(d), c, jnp.ones_like(d)), test=Rows(Z, t, weight), metric=None, **_common(table))
-    axes = Fold(train=Rows(0, 0, 0), test=Rows(0, 0, 0), variance=0, offset=0, metric=None, share=0)
+    data = Fold(
+        train=Rows(Diagonal(d), c, jnp.ones_like(d)), test=Rows(Z, t, weight), to_features=None, **_common(table)
+    )
+    axes = Fold(train=Rows(0, 0, 0), test=Rows(0, 0, 0), variance=0, offset=0, to_features=None, share=0)
     restore = Restoration(np.array(basis)[:, :features], np.array(center)[:, :features], np.array(y_center))
     return Folds(data, axes, restore, fit_intercept=False)
 
@@ -326,7 +358,7 @@ def _gather(ones, X, y, weight, n, p):
     index = np.flatnonzero(weight)
     root = np.sqrt(weight[index])[:, None]
     matrix = np.zeros((n, p))
-    matrix[: len(index), : X.shape[1]] = root * X[index]
+    np.multiply(root, X[index], out=matrix[: len(index), : X.shape[1]])
     return _pad_rows(root[:, 0] * ones[index], n), matrix, _pad_rows(root * y[index], n)
 
 
@@ -360,6 +392,14 @@ def _blocks(table: Table):
 
 @jax.jit
 def _triangle(rows):
+    """The triangle of the QR decomposition of (..., n, p) rows; tall ones in blocks, which stay in the cache."""
+    n, p = rows.shape[-2:]
+    blocks = n // max(4 * p, 1024)
+    if blocks > 1:
+        size = -(-n // blocks)
+        padding = [(0, 0)] * (rows.ndim - 2) + [(0, size * blocks - n), (0, 0)]
+        split = jnp.pad(rows, padding).reshape(*rows.shape[:-2], blocks, size, p)
+        rows = jnp.linalg.qr(split, mode="r").reshape(*rows.shape[:-2], blocks * p, p)
     return jnp.linalg.qr(rows, mode="r")
 
 
@@ -381,7 +421,7 @@ def _diagonalize(ones, X, y, test_ones, test_X, test_y, *, fit_intercept):
         center, y_center = jnp.zeros(X.shape[1]), jnp.zeros(outputs)
     n, p = X.shape
     if n >= p:
-        triangle = jnp.linalg.qr(jnp.concatenate([X, y], axis=1), mode="r")
+        triangle = _triangle(jnp.concatenate([X, y], axis=1))
         left, d, right = jnp.linalg.svd(triangle[:p, :p], full_matrices=False)
         c, basis = left.T @ triangle[:p, p:], right.T
     else:
@@ -390,7 +430,7 @@ def _diagonalize(ones, X, y, test_ones, test_X, test_y, *, fit_intercept):
         c, basis = left.T @ y, q @ right.T
     held = jnp.concatenate([test_X @ basis, test_y], axis=1)
     if held.shape[0] > held.shape[1]:
-        held = jnp.linalg.qr(held, mode="r")
+        held = _triangle(held)
     rows = held.shape[0]
     # equal weights that sum to the fold's total, so that a weighted mean of squares stays what it was
     weight = jnp.full(rows, total / rows)

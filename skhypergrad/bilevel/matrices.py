@@ -8,8 +8,11 @@ faster than gathers and scatters compiled by XLA; elsewhere it is a compressed-r
 
 from __future__ import annotations
 
+import functools
 import itertools
+import os
 import weakref
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
@@ -20,6 +23,14 @@ import scipy.sparse
 from jax.experimental.sparse import BCSR
 from jax.extend.core import Primitive
 from jax.interpreters import ad, batching, mlir
+
+# Threads of a product on the host, each with its share of the rows.
+WORKERS = min(os.cpu_count() or 1, 8)
+
+
+@functools.cache
+def _workers():
+    return ThreadPoolExecutor(WORKERS, thread_name_prefix="skhypergrad")
 
 
 @jax.tree_util.register_dataclass
@@ -37,6 +48,43 @@ class Diagonal:
         return self.entries[:, None] * columns
 
 
+@jax.tree_util.register_dataclass
+@dataclass(frozen=True)
+class RowScaled:
+    """diag(scale) matrix, with a matrix that tasks share and a scale of each: one product serves all of them."""
+
+    scale: Any
+    matrix: Any
+
+    @property
+    def shape(self):
+        return self.matrix.shape
+
+    def __matmul__(self, columns):
+        return self.scale[:, None] * (self.matrix @ columns)
+
+
+@jax.tree_util.register_dataclass
+@dataclass(frozen=True)
+class TwoPrecisions:
+    """A dense matrix in float64 and in float32, whose products are in the precision of their columns."""
+
+    exact: Any
+    rough: Any
+
+    @classmethod
+    def of(cls, X) -> TwoPrecisions:
+        X = jnp.asarray(X)
+        return cls(X, X.astype(jnp.float32))
+
+    @property
+    def shape(self):
+        return self.exact.shape
+
+    def __matmul__(self, columns):
+        return (self.rough if columns.dtype == jnp.float32 else self.exact) @ columns
+
+
 class HostMatrix:
     """A SciPy matrix with its transpose and its squares, all by rows, under a key that compiled code can carry."""
 
@@ -44,18 +92,22 @@ class HostMatrix:
     _keys: ClassVar = itertools.count()
 
     def __init__(self, matrix):
-        rows = scipy.sparse.csr_array(matrix, copy=True)
-        rows.sum_duplicates()
-        self._forms = {(False, False): rows}
+        self.rows = scipy.sparse.csr_array(matrix, copy=True)
+        self.rows.sum_duplicates()
+        self._forms: dict[tuple, list] = {}
         self.key = next(self._keys)
         self._living[self.key] = self
 
     def form(self, transposed: bool, squared: bool):
-        """X, X^T, X * X or (X * X)^T as CSR, made on first use."""
+        """X, X^T, X * X or (X * X)^T as a list of (slice, its rows as CSR), one per worker, made on first use."""
         if (transposed, squared) not in self._forms:
-            base = self._forms[False, False]
-            form = base.multiply(base) if squared else base
-            self._forms[transposed, squared] = scipy.sparse.csr_array(form.T if transposed else form)
+            whole = self.rows.multiply(self.rows) if squared else self.rows
+            whole = scipy.sparse.csr_array(whole.T if transposed else whole)
+            shares = np.linspace(0, whole.nnz, WORKERS + 1)[1:-1]
+            ends = [0, *np.searchsorted(whole.indptr, shares).tolist(), whole.shape[0]]
+            self._forms[transposed, squared] = [
+                (slice(start, stop), whole[start:stop]) for start, stop in itertools.pairwise(ends)
+            ]
         return self._forms[transposed, squared]
 
     @classmethod
@@ -63,10 +115,19 @@ class HostMatrix:
         """Block by block, the product with (n_blocks, n_in, n_columns), padded with zeros to `shape`'s rows."""
         n_out = shape[1] if transposed else shape[0]
         result = np.zeros((len(columns), n_out, columns.shape[2]))
-        for block, (key, part) in enumerate(zip(np.asarray(keys).tolist(), columns, strict=True)):
-            form = cls._living[key].form(transposed, squared)
-            part = part[: form.shape[1]]
-            result[block, : form.shape[0]] = form @ part if part.shape[1] > 1 else (form @ part[:, 0])[:, None]
+        forms = [cls._living[key].form(transposed, squared) for key in np.asarray(keys).tolist()]
+
+        def work(worker):
+            for form, part, out in zip(forms, columns, result, strict=True):
+                rows, chunk = form[worker]
+                part = part[: chunk.shape[1]]
+                out[rows] = chunk @ part if part.shape[1] > 1 else (chunk @ part[:, 0])[:, None]
+
+        # SciPy's products release the interpreter
+        others = [_workers().submit(work, worker) for worker in range(1, WORKERS)]
+        work(0)
+        for other in others:
+            other.result()
         return result
 
 
@@ -92,9 +153,9 @@ class Sparse:
         on_host = jax.default_backend() == "cpu" if on_host is None else on_host
         arrays: tuple = ()
         if not on_host:
-            nnz = max(host.form(False, False).nnz for host in hosts)
+            nnz = max(host.rows.nnz for host in hosts)
             blocks = [
-                (*_padded(host.form(False, False), shape[0], nnz), *_padded(host.form(True, False), shape[1], nnz))
+                (*_padded(host.rows, shape[0], nnz), *_padded(scipy.sparse.csr_array(host.rows.T), shape[1], nnz))
                 for host in hosts
             ]
             arrays = tuple(jnp.asarray(np.stack(part))[:, None] for part in zip(*blocks, strict=True))
@@ -126,7 +187,11 @@ def squares(X, columns):
         return Diagonal(X.entries**2) @ columns
     if isinstance(X, Sparse):
         return X.squares_transposed(columns)
-    return (X**2).T @ columns
+    if isinstance(X, RowScaled):
+        return squares(X.matrix, X.scale[:, None] ** 2 * columns)
+    if isinstance(X, TwoPrecisions):
+        return squares(X.rough, columns.astype(jnp.float32)).astype(columns.dtype)
+    return (columns.T @ X**2).T
 
 
 # key (b,), six arrays (b, ...) or none, columns (b, n_in, c) -> (b, n_out, c): b matrices, c columns each

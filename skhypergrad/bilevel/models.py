@@ -11,8 +11,8 @@ import jax
 import jax.numpy as jnp
 
 from skhypergrad.bilevel import penalties
-from skhypergrad.bilevel.matrices import squares
-from skhypergrad.bilevel.problem import Problem
+from skhypergrad.bilevel.matrices import TwoPrecisions, squares
+from skhypergrad.bilevel.problem import Problem, lowered
 
 
 class LinearParams(NamedTuple):
@@ -60,23 +60,40 @@ class LinearModel:
     def inner(self, params, hyper, data):
         rows = data.train
         loss = jnp.vdot(rows.weight, self.loss(self.raw(params, rows.X, data.offset), rows.y))
-        return loss + penalties.ridge(params.coef, self.strength(hyper), data.metric)
+        return loss + penalties.ridge(_of_features(params.coef, data), self.strength(hyper))
 
     def precondition(self, params, hyper, data):
+        low = self.lower(data)
+        if low is not None:
+            return self.precondition(lowered(params), lowered(hyper), low)
         rows = data.train
         raw = self.raw(params, rows.X, data.offset)
         curvature = rows.weight[:, None] * self._curvature(raw, rows.y)
         tiny = jnp.finfo(raw.dtype).tiny
-        metric = 1.0 if data.metric is None else jnp.diagonal(data.metric)[:, None]
-        coef_scale = squares(rows.X, curvature) + self.strength(hyper) * metric + tiny
+        coef_scale = squares(rows.X, curvature) + self._penalised(params.coef, hyper, data) + tiny
         intercept_scale = jnp.sum(curvature, axis=0) + tiny
 
         def apply(v):
             return LinearParams(
-                coef=v.coef / coef_scale, intercept=None if v.intercept is None else v.intercept / intercept_scale
+                coef=v.coef / coef_scale.astype(v.coef.dtype),
+                intercept=None if v.intercept is None else v.intercept / intercept_scale.astype(v.intercept.dtype),
             )
 
         return apply
+
+    def _penalised(self, coef, hyper, data):
+        """The diagonal of the penalty's Hessian, broadcast against `coef`."""
+        strength = self.strength(hyper)
+        if data.to_features is None:
+            return strength
+        return squares(data.to_features, jnp.broadcast_to(strength, (data.to_features.shape[0], coef.shape[1])))
+
+    def lower(self, data):
+        """The fold in float32, where its rows are held in that precision too."""
+        if not isinstance(data.train.X, TwoPrecisions):
+            return None
+        low = lowered(data)
+        return low._replace(train=low.train._replace(X=low.train.X.rough), test=low.test._replace(X=low.test.X.rough))
 
     def _curvature(self, raw, y):
         """Second derivative of each row's loss in each of its raw predictions, (n_samples, n_outputs)."""
@@ -88,7 +105,12 @@ class LinearModel:
             unit = jnp.zeros_like(raw).at[:, output].set(1.0)
             return jax.jvp(slope, (raw,), (unit,))[1][:, output]
 
-        return jnp.stack([along(k) for k in range(raw.shape[-1])], axis=-1)
+        # one output after the other: all at once would take memory, and a copy of the code for each compilation time
+        return jax.lax.map(along, jnp.arange(raw.shape[-1])).T
+
+
+def _of_features(coef, data):
+    return coef if data.to_features is None else data.to_features @ coef
 
 
 @functools.cache
@@ -102,4 +124,4 @@ def held_out(model: LinearModel, criterion: Callable) -> Problem:
         rows = data.test
         return data.share * criterion(model.raw(params, rows.X, data.offset), rows.y, rows.weight, data.variance)
 
-    return Problem(inner=model.inner, outer=outer, init=model.init, precondition=model.precondition)
+    return Problem(inner=model.inner, outer=outer, init=model.init, precondition=model.precondition, lower=model.lower)

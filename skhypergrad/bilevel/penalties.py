@@ -5,8 +5,8 @@ from __future__ import annotations
 import jax.numpy as jnp
 
 
-def ridge(coef, strength, metric=None):
-    """Half the squared norm, sum(strength * coef * (metric @ coef)) / 2.
+def ridge(coef, strength):
+    """Half the squared norm, sum(strength * coef**2) / 2.
 
     Parameters
     ----------
@@ -14,7 +14,5 @@ def ridge(coef, strength, metric=None):
         Coefficients without the intercept, which is never penalised.
     strength : scalar, (n_outputs,) or (n_features, 1)
         Non-negative, broadcast against `coef`: one for all, one per output or one per feature.
-    metric : (n_features, n_features), default=None
-        Gram matrix of a basis that is not orthonormal; None for the identity.
     """
-    return jnp.sum(strength * coef * (coef if metric is None else metric @ coef)) / 2
+    return jnp.sum(strength * coef**2) / 2

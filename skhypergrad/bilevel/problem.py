@@ -12,9 +12,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, replace
+from typing import Any, NamedTuple
 
+import jax
 import jax.numpy as jnp
 from jax.flatten_util import ravel_pytree
 
@@ -35,7 +36,11 @@ class Problem:
         The mini-batch of inner step `step`, for solvers that are unrolled; None for full batches.
     precondition : callable, (params, hyper, data) -> (v -> pytree like v), default=None
         A symmetric positive definite approximation of the inverse Hessian of `inner`, as a map of pytrees like params.
-        It decides speed and the norm in which residuals are measured, never the solution. None for the identity.
+        The map keeps the precision of v. It decides speed and the norm in which residuals are measured, never the
+        solution. None for the identity.
+    lower : callable, data -> data in float32 or None, default=None
+        The same data for a first, rough solution and for products with the Hessian that are checked by exact ones; None
+        where the data are too few for that to be faster. It too decides speed, never the solution.
 
     Notes
     -----
@@ -48,15 +53,51 @@ class Problem:
     init: Callable
     batch: Callable | None = None
     precondition: Callable | None = None
+    lower: Callable | None = None
+
+
+class Operator(NamedTuple):
+    """A symmetric positive definite matrix: its product with a flat vector, and that of an approximate inverse."""
+
+    product: Callable
+    precondition: Callable
+
+
+def hessian(problem: Problem, params: Any, hyper: dict, data: Any) -> Operator:
+    """The Hessian of `inner`."""
+    w, unravel = ravel_pytree(params)
+
+    def gradient_of(w):
+        return ravel_pytree(jax.grad(problem.inner)(unravel(w), hyper, data))[0]
+
+    return Operator(jax.linearize(gradient_of, w)[1], flat_preconditioner(problem, params, hyper, data))
+
+
+def rough_hessian(problem: Problem, params: Any, hyper: dict, data: Any) -> Operator | None:
+    """The Hessian of `inner` in float32, to be trusted no further than its residuals; None where there is none."""
+    low = None if problem.lower is None else problem.lower(data)
+    if low is None:
+        return None
+    product, _ = hessian(replace(problem, precondition=None), lowered(params), lowered(hyper), low)
+    return Operator(product, flat_preconditioner(problem, params, hyper, data))
+
+
+def lowered(tree: Any) -> Any:
+    """Every float64 array of a pytree in float32."""
+    return jax.tree.map(lambda x: x.astype(jnp.float32) if x.dtype == jnp.float64 else x, tree)
 
 
 def flat_preconditioner(problem: Problem, params: Any, hyper: dict, data: Any) -> Callable:
     """`problem.precondition` at one point, as a map of flat vectors (the identity where there is none)."""
     if problem.precondition is None:
         return lambda v: v
-    unravel = ravel_pytree(params)[1]
     apply = problem.precondition(params, hyper, data)
-    return lambda v: ravel_pytree(apply(unravel(v)))[0]
+
+    def flat(v):
+        like = jax.tree.map(lambda x: x.astype(v.dtype), params)
+        return ravel_pytree(apply(ravel_pytree(like)[1](v)))[0]
+
+    return flat
 
 
 def dual_norm(precondition: Callable, v) -> Any:

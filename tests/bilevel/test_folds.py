@@ -70,6 +70,14 @@ def test_folds_scaled_apart_share_rows_exactly(squared, rng, monkeypatch):
     same(found, solve(apart, squared, True))
 
 
+def test_a_rough_first_solution_changes_nothing(rng, monkeypatch):
+    rows = table(90, 5, rng, binary=True)
+    apart = rows._replace(X=[rows.X * s for s in (1.0, 2.0, 3.0)])
+    plain = solve(apart, False, True)
+    monkeypatch.setattr(folds_module, "MANY_CELLS", 0)
+    same(solve(apart, False, True), plain)
+
+
 def test_preprocessing_that_does_more_than_scale_is_not_mistaken(rng):
     X = rng.normal(size=(20, 3))
     assert affine([X, X]) is not None

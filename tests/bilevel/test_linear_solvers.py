@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from skhypergrad.bilevel import ConjugateGradient, Direct
+from skhypergrad.bilevel.problem import Operator
 
 EVERY = pytest.mark.parametrize("solver", catalogue.LINEAR_SOLVERS, ids=catalogue.name)
 
@@ -17,11 +18,16 @@ def system(rng, condition, n=12):
     return matrix, rng.normal(size=n)
 
 
-def solve(solver, matrix, b, tol=1e-12, x0=None, precondition=lambda v: v):
+def operator(matrix, precondition=lambda v: v):
+    return Operator(lambda v: matrix @ v, precondition)
+
+
+def solve(solver, matrix, b, tol=1e-12, x0=None, precondition=lambda v: v, rough=None):
     with jax.enable_x64(True):
-        matrix, b = jnp.asarray(matrix), jnp.asarray(b)
-        x0 = jnp.zeros_like(b) if x0 is None else jnp.asarray(x0)
-        return jax.tree.map(np.array, solver.solve(lambda v: matrix @ v, b, x0, tol, precondition))
+        b = jnp.asarray(b)
+        x0 = None if x0 is None else jnp.asarray(x0)
+        rough = None if rough is None else operator(jnp.asarray(rough, jnp.float32))
+        return jax.tree.map(np.array, solver.solve(operator(jnp.asarray(matrix), precondition), b, x0, tol, rough))
 
 
 @EVERY
@@ -86,8 +92,23 @@ def test_batches_are_solved_like_their_members(solver, rng):
     systems = [system(rng, c) for c in (1.0, 1e2, 1e4)]
     with jax.enable_x64(True):
         matrices, sides = (jnp.stack([s[i] for s in systems]) for i in (0, 1))
-        batched = jax.vmap(lambda m, b: solver.solve(lambda v: m @ v, b, jnp.zeros_like(b), 1e-12, lambda v: v))(
-            matrices, sides
-        )
+        batched = jax.vmap(lambda m, b: solver.solve(operator(m), b, None, 1e-12))(matrices, sides)
     for k, (matrix, b) in enumerate(systems):
         np.testing.assert_allclose(batched.x[k], solve(solver, matrix, b).x, rtol=1e-9, atol=1e-9)
+
+
+def test_a_rough_matrix_does_most_of_the_work_and_limits_nothing(rng):
+    matrix, b = system(rng, 1e3)
+    found = solve(ConjugateGradient(), matrix, b, rough=matrix)
+    assert found.residual <= 1e-12
+    np.testing.assert_allclose(found.x, np.linalg.solve(matrix, b), rtol=1e-9)
+
+
+@pytest.mark.parametrize(
+    "wrong", [np.eye(12), -np.eye(12), np.full((12, 12), np.nan)], ids=["other", "negative", "nan"]
+)
+def test_a_rough_matrix_that_is_wrong_is_left_for_the_exact_one(wrong, rng):
+    matrix, b = system(rng, 1e3)
+    found = solve(ConjugateGradient(), matrix, b, rough=wrong)
+    assert found.residual <= 1e-12
+    np.testing.assert_allclose(found.x, np.linalg.solve(matrix, b), rtol=1e-9)

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import scipy.sparse
 
-from skhypergrad.bilevel.matrices import Diagonal, HostMatrix, Sparse, squares
+from skhypergrad.bilevel.matrices import Diagonal, HostMatrix, RowScaled, Sparse, TwoPrecisions, squares
 
 SHAPE = (24, 16)
 EITHER = pytest.mark.parametrize("on_host", [True, False], ids=["host", "device"])
@@ -20,7 +20,7 @@ def hosts():
 
 def dense(host):
     padded = np.zeros(SHAPE)
-    padded[:20, :12] = host.form(False, False).toarray()
+    padded[:20, :12] = host.rows.toarray()
     return padded
 
 
@@ -73,7 +73,7 @@ def test_the_users_matrix_is_not_touched():
     )  # unsorted, with a duplicate
     before = [part.copy() for part in (matrix.data, matrix.indices, matrix.indptr)]
     host = HostMatrix(matrix)
-    np.testing.assert_array_equal(host.form(False, False).toarray(), [[2, 0, 4, 0]])
+    np.testing.assert_array_equal(host.rows.toarray(), [[2, 0, 4, 0]])
     for part, copy in zip((matrix.data, matrix.indices, matrix.indptr), before, strict=True):
         np.testing.assert_array_equal(part, copy)
 
@@ -90,3 +90,20 @@ def test_diagonal(rng):
     d, w = rng.normal(size=5), rng.normal(size=(5, 2))
     np.testing.assert_allclose(Diagonal(d) @ w, np.diag(d) @ w)
     np.testing.assert_allclose(squares(Diagonal(d), w), np.diag(d**2) @ w)
+
+
+def test_rows_scaled_apart(rng):
+    scale, matrix, w, v = rng.random(5), rng.normal(size=(5, 3)), rng.normal(size=(3, 2)), rng.random((5, 2))
+    X = RowScaled(scale, matrix)
+    np.testing.assert_allclose(X @ w, np.diag(scale) @ matrix @ w)
+    np.testing.assert_allclose(squares(X, v), ((scale[:, None] * matrix) ** 2).T @ v)
+
+
+def test_a_product_has_the_precision_of_its_columns(rng):
+    with jax.enable_x64(True):
+        X = TwoPrecisions.of(rng.normal(size=(5, 3)))
+        w = jnp.asarray(rng.normal(size=(3, 2)))
+        exact, rough = X @ w, X @ w.astype(jnp.float32)
+        assert (exact.dtype, rough.dtype) == (jnp.float64, jnp.float32)
+        np.testing.assert_array_equal(exact, X.exact @ w)
+        np.testing.assert_allclose(rough, exact, rtol=1e-5)

@@ -60,6 +60,42 @@ def test_the_better_of_two_basins_is_found_from_anywhere():
         assert min(float(two_basins(p)) for p in oracle.points) <= best + 1e-5
 
 
+def rounded(function):
+    """Coarse answers have slopes that are wrong by a little, the same at every call."""
+
+    class Coarse(Oracle):
+        def __call__(self, theta, carry, tol):
+            answer = super().__call__(theta, carry, tol)
+            wrong = 0.02 if tol > 1e-4 else 0.0
+            return answer._replace(gradient=answer.gradient - wrong)
+
+    return Coarse(function)
+
+
+@pytest.mark.parametrize("lowest", [-9.4, -4.71, -4.69, 0.01, 3.0, 9.4])
+def test_a_line_is_closed_in_on_in_few_evaluations_from_coarse_starts(lowest):
+    def curve(theta):
+        return 2 + jnp.sum(jnp.logaddexp(theta - lowest, 0.5 * (lowest - theta)))
+
+    oracle = rounded(curve)
+    bounds = (np.array([-9.4]), np.array([9.4]))
+    with jax.enable_x64(True):
+        LBFGSB().minimize(oracle, np.zeros(1), bounds, Budget(50, 1e-6))
+        best = min(float(curve(jnp.array([t]))) for t in np.linspace(-9.4, 9.4, 20001))
+        assert min(float(curve(jnp.asarray(p))) for p in oracle.points) <= best + 1e-9
+    assert len(oracle.points) <= 10 + 8
+
+
+def test_a_descent_along_a_line_can_be_stopped_and_can_fail():
+    bounds = (np.array([-9.4]), np.array([9.4]))
+    with jax.enable_x64(True):
+        stopped = LBFGSB().minimize(Oracle(two_basins), np.zeros(1), bounds, Budget(1, 1e-12))
+        starts = LBFGSB(n_starts=5)
+        failed = starts.minimize(Oracle(bowl, lambda t: 0 < t[0] < 4), np.zeros(1), bounds, Budget(9, 1e-6))
+    assert stopped is Status.max_steps
+    assert failed is Status.inner_failed
+
+
 def test_the_first_step_has_the_length_it_should():
     for scale in (1e-9, 1e9):
         oracle = Oracle(lambda theta, scale=scale: scale * bowl(theta))

@@ -20,12 +20,14 @@ import numpy as np
 from jax.flatten_util import ravel_pytree
 
 from skhypergrad.bilevel.linear_solvers import ConjugateGradient
-from skhypergrad.bilevel.problem import dual_norm, flat_preconditioner
+from skhypergrad.bilevel.problem import dual_norm, flat_preconditioner, hessian, lowered, rough_hessian
 from skhypergrad.bilevel.solvers import Newton
 
 # The adjoint is solved to tol**(3/4): the value rests on the inner solve alone, the gradient only steers.
 ADJOINT = 0.75
 # Residuals that rounding may leave, whatever was asked for; and how far a solver may miss its target.
+# What single precision is asked for before double precision takes over.
+ROUGH = 1e-4
 INNER_ROUNDING = 1e-6
 LINEAR_ROUNDING = 1e-6
 SLACK = 10
@@ -93,22 +95,23 @@ class Implicit:
     def step(self, problem, hyper, data, carry, tol=None):
         tol = self.tol if tol is None else tol
         problem = _frozen(problem, hyper, data, carry.params)
-        params, objective, steps = self._solve(problem, hyper, data, carry, tol)
+        params, steps = self._approach(problem, hyper, data, carry, tol)
+        params, objective, gradient, steps = self._solve(problem, hyper, data, params, steps, carry.reference, tol)
         w, unravel = ravel_pytree(params)
 
         def gradient_of(w, hyper):
             return ravel_pytree(jax.grad(problem.inner)(unravel(w), hyper, data))[0]
 
-        gradient, hessian_product = jax.linearize(lambda w: gradient_of(w, hyper), w)
-        precondition = flat_preconditioner(problem, params, hyper, data)
+        operator = hessian(problem, params, hyper, data)
 
         value, (b, direct) = jax.value_and_grad(
             lambda w, hyper: problem.outer(unravel(w), hyper, data), argnums=(0, 1)
         )(w, hyper)
-        adjoint = self.linear_solver.solve(hessian_product, b, carry.adjoint, tol**ADJOINT, precondition)
+        rough = rough_hessian(problem, params, hyper, data)
+        adjoint = self.linear_solver.solve(operator, b, carry.adjoint, tol**ADJOINT, rough)
         moved = jax.grad(lambda hyper: jnp.vdot(gradient_of(w, hyper), adjoint.x))(hyper)
         evidence = Evidence(
-            inner_residual=_relative(precondition, gradient, carry.reference, objective),
+            inner_residual=_relative(operator.precondition, gradient, carry.reference, objective),
             linear_residual=adjoint.residual,
             inner_steps=steps,
             linear_steps=adjoint.steps,
@@ -120,6 +123,14 @@ class Implicit:
             ImplicitCarry(params=params, adjoint=adjoint.x, reference=carry.reference, evidence=evidence),
         )
 
+    def predict(self, near, far, share):
+        """A carry for a point on the line from `near` to `far`, `share` of the way along it or beyond.
+
+        The adjoint is taken as it is: it is known to a per cent or so, and a line would magnify that.
+        """
+        params = jax.tree.map(lambda a, b: a + share * (b - a), near.params, far.params)
+        return near._replace(params=params)
+
     def trusts(self, evidence: Evidence, tol=None) -> bool:
         """Whether every task's residuals are small enough for an answer asked for at `tol` (False for NaN)."""
         tol = self.tol if tol is None else tol
@@ -127,20 +138,32 @@ class Implicit:
         linear = np.max(np.asarray(evidence.linear_residual)) <= max(SLACK * tol**ADJOINT, LINEAR_ROUNDING)
         return bool(inner and linear)
 
-    def _solve(self, problem, hyper, data, carry, tol):
+    def _approach(self, problem, hyper, data, carry, tol):
+        """The solution to single precision and the steps it took, where the data are held in it; else the warm start."""
+        low = problem.lower(data) if problem.lower is not None else None
+        if low is None:
+            return carry.params, jnp.asarray(0)
+        params, reference = lowered((carry.params, carry.reference))
+        tol = jnp.maximum(tol, ROUGH)
+        some = replace(self, max_steps=self.max_steps // 2)
+        found, _, _, steps = some._solve(problem, lowered(hyper), low, params, jnp.asarray(0), reference, tol, least=0)
+        better = (steps > 0) & jnp.all(jnp.isfinite(ravel_pytree(found)[0]))
+        return jax.tree.map(lambda new, old: jnp.where(better, new.astype(old.dtype), old), found, carry.params), steps
+
+    def _solve(self, problem, hyper, data, params, steps, reference, tol, least=1):
         """Step until the residual is below `tol`, the weights no longer move, or the budget is used.
 
-        At least once: a loose `tol` would else be met by a neighbour's answer, which says nothing about this point.
+        At least `least` steps: a loose `tol` would else be met by a neighbour's answer, which says nothing about this point.
         """
 
         def residual(state):
             params = self.solver.params(state)
             precondition = flat_preconditioner(problem, params, hyper, data)
-            return _relative(precondition, ravel_pytree(state.gradient)[0], carry.reference, state.value)
+            return _relative(precondition, ravel_pytree(state.gradient)[0], reference, state.value)
 
         def unfinished(loop):
             state, moving, steps = loop
-            return (steps == 0) | (~(residual(state) <= tol) & moving & (steps < self.max_steps))
+            return (steps < least) | (~(residual(state) <= tol) & moving & (steps < self.max_steps))
 
         def advance(loop):
             state, _, steps = loop
@@ -148,9 +171,9 @@ class Implicit:
             before, after = (ravel_pytree(self.solver.params(s))[0] for s in (state, new))
             return new, jnp.any(before != after), steps + 1
 
-        state = self.solver.init(problem, hyper, data, carry.params)
-        state, _, steps = jax.lax.while_loop(unfinished, advance, (state, jnp.asarray(True), jnp.asarray(0)))
-        return self.solver.params(state), state.value, steps
+        state = self.solver.init(problem, hyper, data, params)
+        state, _, steps = jax.lax.while_loop(unfinished, advance, (state, jnp.asarray(True), steps))
+        return self.solver.params(state), state.value, ravel_pytree(state.gradient)[0], steps
 
 
 def _frozen(problem, hyper, data, params):

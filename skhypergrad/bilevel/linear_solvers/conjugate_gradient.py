@@ -1,9 +1,13 @@
 """Preconditioned conjugate gradients, for many unknowns.
 
-Source: Hestenes & Stiefel (1952); Saad, Iterative Methods for Sparse Linear Systems, algorithm 9.1. Cost of a step:
-one product. Error in the A-norm after k steps: 2 ((sqrt(c) - 1) / (sqrt(c) + 1))**k with c the condition number of the
-preconditioned matrix. Unlike `jax.scipy.sparse.linalg.cg` it returns the residual, recomputed, and stops where the
-curvature along its direction is not positive.
+    repeat    x <- x + d,    A d = r    by conjugate gradients,    r <- b - A x
+
+Source: Hestenes & Stiefel (1952); Saad, Iterative Methods for Sparse Linear Systems, algorithm 9.1; the repetition is
+iterative refinement (Wilkinson 1963): with a rough A for d, in float32, all but a few products cost a fraction, and
+rounding in them does not limit x. Cost of a step: one product. Error in the A-norm after k steps:
+2 ((sqrt(c) - 1) / (sqrt(c) + 1))**k with c the condition number of the preconditioned matrix. Unlike
+`jax.scipy.sparse.linalg.cg` it returns the residual, recomputed, and stops where the curvature along its direction is
+not positive.
 """
 
 from __future__ import annotations
@@ -14,6 +18,12 @@ import jax
 import jax.numpy as jnp
 
 from skhypergrad.bilevel.linear_solvers.solution import LinearSolution, verified
+from skhypergrad.bilevel.problem import dual_norm
+
+# What a round of the rough product is asked for at most, and what it must at least achieve to be asked again.
+ROUGH = 1e-4
+PROGRESS = 0.1
+ROUNDS = 10
 
 
 @jax.tree_util.register_dataclass
@@ -29,30 +39,66 @@ class ConjugateGradient:
 
     max_steps: int = 500
 
-    def solve(self, matvec, b, x0, tol, precondition) -> LinearSolution:
-        """Iterate from `x0` until the residual, in the preconditioner's metric, is `tol` times that of b."""
-        size = jnp.vdot(b, precondition(b))
-        target = tol**2 * size
-        x0 = jnp.where(size > 0, x0, 0.0)
-        r = b - matvec(x0)
-        z = precondition(r)
-        start = (x0, r, z, jnp.vdot(r, z), jnp.asarray(0))
+    def solve(self, operator, b, x0, tol, rough=None) -> LinearSolution:
+        """Iterate from `x0`, None for zero, until the residual, in the preconditioner's metric, is `tol` times that of b."""
+        size = dual_norm(operator.precondition, b)
+        if x0 is None:
+            x0, r = jnp.zeros_like(b), b
+        else:
+            x0 = jnp.where(size > 0, x0, 0.0)
+            r = b - operator.product(x0)
+        if rough is not None:
+            return self._refine(operator, rough, b, x0, r, tol * size)
+        d, steps = _iterate(operator, r, tol * size, self.max_steps)
+        return verified(operator, b, x0 + d, steps)
+
+    def _refine(self, operator, rough, b, x, r, target) -> LinearSolution:
+        """Rounds with the rough operator as long as they help, then with the exact one."""
 
         def unfinished(state):
-            _, _, _, rz, steps = state
-            return (rz > target) & (steps < self.max_steps)
+            _, _, norm, steps, _, rounds = state
+            return (norm > target) & (steps < self.max_steps) & (rounds < ROUNDS)
 
-        def advance(state):
-            x, r, p, rz, steps = state
-            product = matvec(p)
-            curvature = jnp.vdot(p, product)
-            step = jnp.where(curvature > 0, rz / jnp.where(curvature > 0, curvature, 1.0), 0.0)
-            x, r = x + step * p, r - step * product
-            z = precondition(r)
-            rz_new = jnp.vdot(r, z)
-            # without curvature there is no step: leave, and let the recomputed residual tell
-            steps = jnp.where(curvature > 0, steps + 1, self.max_steps)
-            return x, r, z + rz_new / rz * p, rz_new, steps
+        def round_(state):
+            x, r, norm, steps, exact, rounds = state
+            left = self.max_steps - steps
+            goal = 0.9 * target / norm
+            low, used = _iterate(rough, (r / norm).astype(jnp.float32), jnp.maximum(goal, ROUGH), ~exact * left)
+            low = jnp.where(jnp.all(jnp.isfinite(low)), low, 0.0).astype(r.dtype) * norm
+            high, more = _iterate(operator, r, 0.9 * target, exact * left)
+            x = x + low + high
+            r = b - operator.product(x)
+            new = dual_norm(operator.precondition, r)
+            # written so that NaN ends the rounds
+            stuck = ~(new <= jnp.maximum(PROGRESS, 2 * goal) * norm)
+            rounds = jnp.where(stuck & exact, ROUNDS, rounds + 1)
+            return x, r, new, steps + used + more, exact | stuck, rounds
 
-        x, _, _, _, steps = jax.lax.while_loop(unfinished, advance, start)
-        return verified(matvec, b, x, precondition, steps)
+        start = (x, r, dual_norm(operator.precondition, r), jnp.asarray(0), jnp.asarray(False), jnp.asarray(0))
+        x, r, _, steps, _, _ = jax.lax.while_loop(unfinished, round_, start)
+        return verified(operator, b, x, steps, left=r)
+
+
+def _iterate(operator, b, target, max_steps):
+    """The classical recurrence from zero to a residual of norm `target`: (x, steps)."""
+    z = operator.precondition(b)
+
+    def unfinished(state):
+        _, _, _, rz, steps = state
+        return (rz > (target**2).astype(rz.dtype)) & (steps < max_steps)
+
+    def advance(state):
+        x, r, p, rz, steps = state
+        product = operator.product(p)
+        curvature = jnp.vdot(p, product)
+        step = jnp.where(curvature > 0, rz / jnp.where(curvature > 0, curvature, 1.0), 0.0)
+        x, r = x + step * p, r - step * product
+        z = operator.precondition(r)
+        rz_new = jnp.vdot(r, z)
+        # without curvature there is no step: leave, and let the recomputed residual tell
+        return x, r, z + rz_new / rz * p, jnp.where(curvature > 0, rz_new, 0.0), steps + 1
+
+    x, _, _, _, steps = jax.lax.while_loop(
+        unfinished, advance, (jnp.zeros_like(b), b, z, jnp.vdot(b, z), jnp.asarray(0))
+    )
+    return x, steps

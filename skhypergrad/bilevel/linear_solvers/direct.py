@@ -23,9 +23,9 @@ from skhypergrad.bilevel.linear_solvers.solution import LinearSolution, verified
 class Direct:
     """Cholesky factorisation of the matrix, formed column by column (see the module)."""
 
-    def solve(self, matvec, b, x0, tol, precondition) -> LinearSolution:
-        """Solve to rounding; `x0` and `tol` are of no use here."""
-        matrix = jax.vmap(matvec)(jnp.eye(b.size, dtype=b.dtype))
+    def solve(self, operator, b, x0, tol, rough=None) -> LinearSolution:
+        """Solve to rounding; `x0`, `tol` and `rough` are of no use here."""
+        matrix = jax.vmap(operator.product)(jnp.eye(b.size, dtype=b.dtype))
         diagonal = jnp.diagonal(matrix)
         scale = jnp.where(diagonal > 0, 1 / jnp.sqrt(jnp.where(diagonal > 0, diagonal, 1.0)), 1.0)
         symmetric = scale[:, None] * (matrix + matrix.T) / 2 * scale
@@ -35,5 +35,5 @@ class Direct:
             return scale * cho_solve((factor, True), (scale * r)[:, None])[:, 0]
 
         x = inverse(b)
-        x = x + inverse(b - matvec(x))
-        return verified(matvec, b, x, precondition, jnp.asarray(b.size + 2))
+        x = x + inverse(b - operator.product(x))
+        return verified(operator, b, x, jnp.asarray(b.size + 2))

@@ -26,12 +26,13 @@ class LinearSolution(NamedTuple):
     steps: Any
 
 
-def verified(matvec, b, x, precondition, steps) -> LinearSolution:
-    """Recompute the residual of `x`; a zero right-hand side has the solution zero, exactly."""
-    norm = dual_norm(precondition, b)
+def verified(operator, b, x, steps, left=None) -> LinearSolution:
+    """Recompute the residual of `x`, or take it as `left`; a zero right-hand side has the solution zero, exactly."""
+    norm = dual_norm(operator.precondition, b)
     zero = norm == 0
     x = jnp.where(zero, 0.0, x)
-    residual = dual_norm(precondition, b - matvec(x)) / jnp.where(zero, 1.0, norm)
+    left = b - operator.product(x) if left is None else left
+    residual = jnp.where(zero, 0.0, dual_norm(operator.precondition, left) / jnp.where(zero, 1.0, norm))
     # dual_norm clips at zero, which would turn the NaN of a broken solve into a perfect residual on some backends
     residual = jnp.where(jnp.all(jnp.isfinite(x)), residual, jnp.nan)
     return LinearSolution(x=x, residual=residual, steps=steps)

@@ -3,6 +3,8 @@
     starts     points over the whole box, evaluated at low accuracy, each started from its neighbour's answer
     descents   from the best start of every basin that shows, at full accuracy, best first
 
+Along one coordinate a basin lies between two starts, and `line` closes in on it without SciPy's line search.
+
 Source: Byrd, Lu, Nocedal & Zhu (1995), by `scipy.optimize.minimize`. Its first step is minus the gradient; the criterion
 is therefore scaled so that this step has the length `first_step`, where a raw criterion would waste evaluations on a
 first step of the size of the gradient. Cross-validated losses have several minima (ridge: Stephenson et al. 2021), so
@@ -12,7 +14,6 @@ one descent is not enough; with the starts the result is never worse than a grid
 from __future__ import annotations
 
 import contextlib
-import itertools
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -20,11 +21,9 @@ import numpy as np
 import scipy.optimize
 from scipy.stats import qmc
 
+from skhypergrad.bilevel.optimizers import line
 from skhypergrad.bilevel.optimizers.oracle import Answer, Budget, projected, scale_of
 from skhypergrad.bilevel.solution import Status
-
-# What a further step must promise, in units of tol times the criterion.
-GAIN = 1e-3
 
 
 class Start(NamedTuple):
@@ -70,15 +69,37 @@ class LBFGSB:
         scale = scale_of(min(values), values)
         if np.ptp(values) <= 1e-12 * scale and len(values) > 1:
             return Status.flat
-        steps_left = budget.max_steps
-        statuses = []
-        for start in _basins(solved, bounds)[: self.n_descents]:
-            status, used = self._descend(oracle, start, bounds, steps_left, budget.tol, scale)
+        along_line = len(theta) == 1 and len(solved) > 1
+        return (self._close_in if along_line else self._descend_all)(oracle, solved, bounds, budget, scale)
+
+    def _close_in(self, oracle, starts: list[Start], bounds, budget: Budget, scale: float) -> Status:
+        """The minima between neighbouring starts along one coordinate, the most promising first."""
+        points = sorted((line.Point(float(s.theta[0]), s.answer, coarse=True) for s in starts), key=lambda p: p.x)
+        steps_left, best, first = budget.max_steps, np.inf, None
+        for basin in line.basins(points)[: self.n_descents]:
+            if not line.promises(basin, best):
+                continue
+            status, used = line.descend(oracle, points, basin, self._inner_tol(budget), budget.tol * scale, steps_left)
+            first, steps_left = first or status, steps_left - used
+            best = min((p.value for p in points if not p.coarse), default=np.inf)
+            if steps_left <= 0:
+                return Status.max_steps
+        # without a minimum in between it is at an end
+        return first or Status.boundary
+
+    def _descend_all(self, oracle, starts: list[Start], bounds, budget: Budget, scale: float) -> Status:
+        """SciPy's descents from the best starts."""
+        steps_left, statuses = budget.max_steps, []
+        for start in sorted(starts, key=lambda s: s.answer.value)[: self.n_descents]:
+            status, used = self._descend(oracle, start, bounds, steps_left, budget, scale)
             statuses.append(status)
             steps_left -= used
             if steps_left <= 0:
-                break
-        return Status.max_steps if steps_left <= 0 else statuses[0]
+                return Status.max_steps
+        return statuses[0]
+
+    def _inner_tol(self, budget: Budget) -> float:
+        return min(self.tol, 10 * budget.tol**1.75)
 
     def _evaluate_starts(self, oracle, theta, bounds) -> list[Start]:
         starts: list[Start] = []
@@ -88,13 +109,15 @@ class LBFGSB:
             starts.append(Start(point, oracle(point, carry, self.coarse_tol)))
         return starts
 
-    def _descend(self, oracle, start: Start, bounds, max_steps: int, tol: float, scale: float) -> tuple[Status, int]:
+    def _descend(
+        self, oracle, start: Start, bounds, max_steps: int, budget: Budget, scale: float
+    ) -> tuple[Status, int]:
         """L-BFGS-B from one start; the status, and the evaluations used."""
         if not projected(start.theta, start.answer.gradient, bounds).any():
             # in a corner of the box, with every slope pointing out: there is nowhere to go
             return Status.boundary, 0
-        inner_tol = min(self.tol, 10 * tol**1.75)
-        descent = _Descent(oracle, start, bounds, max_steps, tol * scale, inner_tol, self.first_step)
+        tol, small = self._inner_tol(budget), budget.tol * scale
+        descent = _Descent(oracle, start, bounds, max_steps, small, tol, self.first_step)
         options = {"maxiter": max_steps, "maxfun": 10 * max_steps, "ftol": 0.0, "gtol": 0.0}
         box = scipy.optimize.Bounds(*bounds)
         with contextlib.suppress(_Leave):
@@ -142,7 +165,7 @@ class _Descent:
             return False
         step, change = theta - self.last.theta, answer.gradient - self.last.answer.gradient
         curvature = step @ change
-        return bool(curvature > 0 and slope @ slope * (step @ step) / curvature / 2 <= GAIN * self.pgtol)
+        return bool(curvature > 0 and slope @ slope * (step @ step) / curvature / 2 <= line.GAIN * self.pgtol)
 
 
 class _Leave(Exception):
@@ -169,24 +192,3 @@ def start_points(theta, bounds, n_starts, seed) -> np.ndarray:
     distance = np.max(np.abs(points - theta), axis=1)
     middle = np.allclose(theta, (low + high) / 2)
     return points if middle or np.min(distance) == 0 else np.concatenate([points, theta[None]])
-
-
-def _basins(starts: list[Start], bounds) -> list[Start]:
-    """The starts that no neighbour beats, best first.
-
-    Along one coordinate, both ends of every interval in which the slope turns from falling to rising are in a basin;
-    the better end stands for it. In several dimensions every start may be one.
-    """
-    if len(starts[0].theta) > 1:
-        return sorted(starts, key=lambda s: s.answer.value)
-    line = sorted(starts, key=lambda s: s.theta[0])
-    chosen = []
-    for left, right in itertools.pairwise(line):
-        if left.answer.gradient[0] < 0 < right.answer.gradient[0]:
-            chosen.append(min(left, right, key=lambda s: s.answer.value))
-    for end, outward in ((line[0], -1), (line[-1], 1)):
-        if outward * end.answer.gradient[0] <= 0:
-            chosen.append(end)
-    best = min(line, key=lambda s: s.answer.value)
-    unique = {id(s): s for s in [best, *chosen]}
-    return sorted(unique.values(), key=lambda s: s.answer.value)

@@ -20,7 +20,7 @@ import jax.numpy as jnp
 from jax.flatten_util import ravel_pytree
 
 from skhypergrad.bilevel.linear_solvers import ConjugateGradient
-from skhypergrad.bilevel.problem import dual_norm, flat_preconditioner
+from skhypergrad.bilevel.problem import dual_norm, flat_preconditioner, hessian
 from skhypergrad.bilevel.solvers.line_search import Point, backtrack
 
 
@@ -56,19 +56,15 @@ class Newton:
     def step(self, problem, hyper, data, state) -> NewtonState:
         w, unravel = ravel_pytree(state.params)
 
-        def gradient_of(w):
-            return ravel_pytree(jax.grad(problem.inner)(unravel(w), hyper, data))[0]
-
         def value_and_grad(w):
             value, gradient = jax.value_and_grad(problem.inner)(unravel(w), hyper, data)
             return value, ravel_pytree(gradient)[0]
 
         gradient = ravel_pytree(state.gradient)[0]
-        hessian_product = jax.linearize(gradient_of, w)[1]
-        precondition = flat_preconditioner(problem, state.params, hyper, data)
-        ratio = dual_norm(precondition, gradient) / jnp.where(state.first > 0, state.first, 1.0)
+        operator = hessian(problem, state.params, hyper, data)
+        ratio = dual_norm(operator.precondition, gradient) / jnp.where(state.first > 0, state.first, 1.0)
         eta = jnp.minimum(0.1, jnp.sqrt(ratio))
-        direction = self.linear_solver.solve(hessian_product, -gradient, jnp.zeros_like(w), eta, precondition).x
+        direction = self.linear_solver.solve(operator, -gradient, None, eta).x
         point = backtrack(value_and_grad, Point(w, state.value, gradient), direction)
         return NewtonState(
             params=unravel(point.w), value=point.value, gradient=unravel(point.gradient), first=state.first

@@ -1,0 +1,133 @@
+"""Descent along one coordinate: a minimum between two points is closed in on by cubic interpolation.
+
+    x = the minimiser of the cubic that has the values and slopes of two neighbours;    x joins the points
+
+Source: Davidon (1959); Nocedal & Wright, Numerical Optimization, section 3.5. Near a minimum every evaluation about squares
+the distance, and there is no line search to pay for. The neighbours may come from coarse evaluations: where the cubic leads
+to such a point, that point is evaluated itself, and if it slopes the other way the search goes on beyond it.
+"""
+
+from __future__ import annotations
+
+import bisect
+import itertools
+from typing import NamedTuple
+
+import numpy as np
+
+from skhypergrad.bilevel.optimizers.oracle import Answer
+from skhypergrad.bilevel.solution import Status
+
+# A coarse neighbour is evaluated itself when the cubic leads closer to it than this share of the interval.
+CLOSE = 0.1
+# In so many evaluations the interval must have been halved, or else its middle is next.
+PATIENCE = 3
+# What a further step must promise, in units of the slope that counts as zero.
+GAIN = 1e-3
+
+
+class Point(NamedTuple):
+    """A place on the line with the oracle's answer; `coarse` when that was at low accuracy."""
+
+    x: float
+    answer: Answer
+    coarse: bool = False
+
+    @property
+    def value(self):
+        return self.answer.value
+
+    @property
+    def slope(self):
+        return self.answer.gradient[0]
+
+
+def basins(line: list[Point]) -> list[tuple[Point, Point]]:
+    """Every pair of neighbours on a sorted line that has a minimum between them, the lowest first."""
+    pairs = [pair for pair in itertools.pairwise(line) if _has_minimum(*pair)]
+    return sorted(pairs, key=lambda pair: cubic(*pair)[1])
+
+
+def promises(basin: tuple[Point, Point], best: float) -> bool:
+    """Whether a basin twice as deep as its cubic would reach below `best`."""
+    _, lowest = cubic(*basin)
+    return 2 * lowest - min(point.value for point in basin) < best
+
+
+def cubic(left: Point, right: Point) -> tuple[float, float]:
+    """The minimiser of the cubic through both values and slopes and its value there; the middle where it has none."""
+    width = right.x - left.x
+    bend = left.slope + right.slope - 3 * (right.value - left.value) / width
+    root = np.sqrt(max(bend**2 - left.slope * right.slope, 0.0))
+    below = right.slope - left.slope + 2 * root
+    t = 1 - (right.slope + root - bend) / below if below > 0 else 0.5
+    t = t if 0 <= t <= 1 else 0.5
+    value = (1 - t) ** 2 * ((1 + 2 * t) * left.value + t * width * left.slope)
+    value += t**2 * ((3 - 2 * t) * right.value - (1 - t) * width * right.slope)
+    return left.x + t * width, value
+
+
+def descend(oracle, line: list[Point], basin: tuple[Point, Point], tol: float, small: float, max_steps: int):
+    """Evaluate at accuracy `tol` until a slope is at most `small` and no step promises more; (status, evaluations).
+
+    Every evaluation becomes a point of the sorted `line`.
+    """
+    here, used = line.index(basin[0]), 0
+    widths: list[float] = []
+    while True:
+        around = [pair for pair in itertools.pairwise(line[max(here - 1, 0) : here + 2]) if _has_minimum(*pair)]
+        if not around:
+            onward = here - int(np.sign(line[here].slope))
+            if onward == here or not 0 <= onward < len(line):
+                return (Status.converged if onward == here else Status.boundary), used
+            here = onward
+            continue
+        if used >= max_steps:
+            return Status.max_steps, used
+        left, right = min(around, key=lambda pair: cubic(*pair)[1])
+        widths.append(right.x - left.x)
+        x = _next(left, right, widths)
+        near = min(left, right, key=lambda point: abs(point.x - x))
+        answer = oracle(np.array([x]), near.answer.carry, tol)
+        used += 1
+        if not answer.solved:
+            return Status.inner_failed, used
+        point = Point(x, answer)
+        here = bisect.bisect_left(line, x, key=lambda p: p.x)
+        if x in (left.x, right.x):
+            line[here] = point
+        else:
+            line.insert(here, point)
+        if _is_done(point, right if near is left and x == left.x else left if x == right.x else near, small):
+            return Status.converged, used
+        if widths[-1] <= 4 * np.finfo(float).eps * max(abs(left.x), abs(right.x)):
+            return Status.stalled, used
+
+
+def _has_minimum(left: Point, right: Point) -> bool:
+    """Whether one of two points descends towards the other, which is higher or descends towards it, too."""
+    down, up = left.slope < 0, right.slope > 0
+    return bool((down and (up or right.value > left.value)) or (up and left.value > right.value))
+
+
+def _next(left: Point, right: Point, widths: list[float]) -> float:
+    width = right.x - left.x
+    if len(widths) > PATIENCE and width > widths[-1 - PATIENCE] / 2:
+        return left.x + width / 2
+    x, _ = cubic(left, right)
+    for end in (left, right):
+        if end.coarse and abs(x - end.x) <= CLOSE * width:
+            return end.x
+    # apart from both ends, or nothing would be learnt
+    return float(np.clip(x, left.x + 1e-3 * width, right.x - 1e-3 * width))
+
+
+def _is_done(point: Point, other: Point, small: float) -> bool:
+    """A small slope, and little to gain from it at the curvature between two points.
+
+    The slope alone does not tell: far out on a plateau it is small, and the way down is long.
+    """
+    if not abs(point.slope) <= small:
+        return False
+    curvature = (point.slope - other.slope) / (point.x - other.x)
+    return bool(point.slope == 0 or (curvature > 0 and point.slope**2 / curvature / 2 <= GAIN * small))

@@ -62,12 +62,24 @@ class Fold(NamedTuple):
     share: Any
 
 
+class RowCombinations(NamedTuple):
+    """Directions (X - center)^T weights, for X with few rows and many features, which are never formed."""
+
+    X: np.ndarray
+    center: np.ndarray
+    weights: np.ndarray
+
+    def __matmul__(self, columns):
+        rows = self.weights @ columns
+        return self.X.T @ rows - np.outer(self.center, rows.sum(axis=0))
+
+
 class Restoration(NamedTuple):
     """The way back from the basis of the folds to the features: `center` and `basis` per fold, or one for all.
 
     Attributes
     ----------
-    basis : (n_folds or 1, n_features, n_directions) or None for the features themselves
+    basis : one per fold, or one for all: (n_features, n_directions) array or `RowCombinations`; None for the features
     center : (n_folds or 1, n_features) subtracted from X
     y_center : (n_folds or 1, n_outputs) subtracted from y
     """
@@ -79,7 +91,11 @@ class Restoration(NamedTuple):
     def __call__(self, params) -> tuple[np.ndarray, np.ndarray]:
         """coef (n_folds, n_features, n_outputs) and intercept (n_folds, n_outputs) of stacked `LinearParams`."""
         coef = np.array(params.coef)
-        coef = coef[:, : self.center.shape[1]] if self.basis is None else self.basis @ coef
+        if self.basis is None:
+            coef = coef[:, : self.center.shape[1]]
+        else:
+            bases = self.basis if len(self.basis) == len(coef) else [self.basis[0]] * len(coef)
+            coef = np.stack([basis @ part for basis, part in zip(bases, coef, strict=True)])
         intercept = self.y_center - np.einsum("kp,kpt->kt", np.broadcast_to(self.center, coef.shape[:2]), coef)
         return coef, intercept if params.intercept is None else intercept + np.array(params.intercept)
 
@@ -194,19 +210,22 @@ def _sparse(table: Table, fit_intercept: bool) -> Folds:
 
 @jax.jit
 def _rotation(X, weight):
-    """X in an orthonormal basis of its rows, its singular vectors as well as may be, and the basis (n_features, min(n, p)).
+    """Tall X in an orthonormal basis of its columns, its singular vectors as well as may be, and the basis.
 
-    The smaller Gram matrix is diagonalised. It squares the condition number, so small singular vectors are mixed among
-    themselves, but the columns are orthonormal to rounding, which is all that exactness needs.
+    The Gram matrix is diagonalised. It squares the condition number, so small singular vectors are mixed among themselves,
+    but the basis is orthonormal to rounding, which is all that exactness needs.
     """
-    n, p = X.shape
-    if p <= n:
-        scaled = jnp.sqrt(weight)[:, None] * X
-        basis = jnp.linalg.eigh(scaled.T @ scaled)[1]
-        return X @ basis, basis
-    q, r = jnp.linalg.qr(X.T)
-    left, d, right = jnp.linalg.svd(r.T, full_matrices=False)
-    return left * d, q @ right.T
+    scaled = jnp.sqrt(weight)[:, None] * X
+    basis = jnp.linalg.eigh(scaled.T @ scaled)[1]
+    return X @ basis, basis
+
+
+@jax.jit
+def _principal(X):
+    """Wide X in the basis of its singular vectors, and what combines its rows to that basis: X.T @ combination."""
+    left, d, _ = jnp.linalg.svd(_triangle(X.T).T, full_matrices=False)
+    kept = d > max(X.shape) * jnp.finfo(d.dtype).eps * d[0]
+    return left * jnp.where(kept, d, 0.0), jnp.where(kept, left / jnp.where(kept, d, 1.0), 0.0)
 
 
 class Affine(NamedTuple):
@@ -270,7 +289,7 @@ def _shared(table: Table, fit_intercept: bool) -> Folds:
     rotated, basis, center = _rotated(X, weight, used, fit_intercept, n)
     scale = np.ones((1, X.shape[1])) if relation is None else relation.scale
     shift = np.zeros((1, X.shape[1])) if relation is None else relation.shift
-    bases = basis / scale[:, :, None]
+    bases = [basis] if relation is None else basis / scale[:, :, None]
     to_features = None if relation is None else RowScaled(jnp.asarray(1 / scale), jnp.asarray(basis))
     rotated = _held(rotated)
     data = Fold(
@@ -301,7 +320,7 @@ def _stacked(table: Table, fit_intercept: bool) -> Folds:
     data = Fold(train=Rows(X, y, train_weight), test=Rows(X, y, test_weight), to_features=None, **_common(table))
     rows = Rows(0, None, 0)
     axes = Fold(train=rows, test=rows, variance=0, offset=0, to_features=None, share=0)
-    restore = Restoration(np.stack(bases), np.stack(centers), np.zeros((1, y.shape[1])))
+    restore = Restoration(bases, np.stack(centers), np.zeros((1, y.shape[1])))
     return Folds(data, axes, restore, fit_intercept)
 
 
@@ -317,6 +336,9 @@ def _rotated(X, weight, used, fit_intercept, n):
     rows = jnp.asarray(padding)
     if min(X.shape) > LARGEST_BASIS:
         return rows, np.eye(features, padding.shape[1]), center
+    if rows.shape[0] < rows.shape[1]:
+        rotated, combinations = _principal(rows)
+        return rotated, RowCombinations(X, center, np.array(combinations)[: len(X)]), center
     rotated, basis = _rotation(rows, jnp.asarray(_pad_rows(weight, n)))
     return rotated, np.array(basis)[:features], center
 

@@ -163,7 +163,7 @@ def tune(
     with jax.enable_x64(True):
         search = _Search(problem, method, space, jax.tree.map(jnp.asarray, data), task_axes, restart, judge, callback)
         try:
-            status = optimizer.minimize(search.oracle, space.init(), space.bounds(), Budget(max_steps, tol))
+            status = optimizer.minimize(search.oracle, space.init(), space.bounds(), Budget(max_steps, tol, method.tol))
             search.scout()
         except Stop as stop:
             status = stop.status
@@ -230,6 +230,8 @@ class _Search:
             self.carries[evaluation.theta.tobytes()] = carry
             if len(self.carries) > KEPT:
                 del self.carries[next(iter(self.carries))]
+            if tol <= self.method.tol:
+                self.params[evaluation.theta.tobytes()] = carry.params
         if self.callback is not None and self.callback(evaluation):
             raise Stop(Status.interrupted)
         return Answer(value=value, gradient=gradient, carry=carry, solved=solved)
@@ -288,13 +290,10 @@ class _Search:
             if not latest:
                 return self._nothing()
             best = min(latest.values(), key=_rank)
-            if best.reason == "verification":
+            if best.tol <= self.method.tol:
                 return self._solution(best, status, tol)
-            carry = self._near(best.theta)
-            answer = self._evaluate(best.theta, carry, self.method.tol, "verification")
-            if answer.solved:
-                self.params[best.theta.tobytes()] = answer.carry.params
-            else:
+            answer = self._evaluate(best.theta, self._near(best.theta), self.method.tol, "verification")
+            if not answer.solved:
                 refused.add(best.theta.tobytes())
 
     def _solution(self, best: Evaluation, status: Status, tol: float) -> Solution:

@@ -129,10 +129,11 @@ def test_ridge_is_tuned_to_the_root_of_its_derivative():
 
 def test_the_trace_has_the_evidence_and_the_returned_point_is_the_best_of_it():
     solution = tune(RIDGE.problem, Implicit(tol=1e-10), LBFGSB(), {"alpha": Real(1e-4, 1e4)}, RIDGE.data)
-    last = solution.trace[-1]
-    assert last.reason == "verification"
-    assert last.solved
-    assert last.inner_residual <= 1e-8
+    found = [e for e in solution.trace if e.value == solution.value][-1]
+    assert found.hyper == solution.hyper
+    assert found.tol == 1e-10
+    assert found.solved
+    assert found.inner_residual <= 1e-8
     assert all(solution.value <= e.value * (1 + 1e-6) for e in solution.trace if e.solved)
     table = columns(solution.trace)
     assert len({len(v) for v in table.values()}) == 1

@@ -79,7 +79,8 @@ class LBFGSB:
         for basin in line.basins(points)[: self.n_descents]:
             if not line.promises(basin, best):
                 continue
-            status, used = line.descend(oracle, points, basin, self._inner_tol(budget), budget.tol * scale, steps_left)
+            tols = self._inner_tol(budget), budget.inner_tol
+            status, used = line.descend(oracle, points, basin, *tols, budget.tol * scale, steps_left)
             first, steps_left = first or status, steps_left - used
             best = min((p.value for p in points if not p.coarse), default=np.inf)
             if steps_left <= 0:

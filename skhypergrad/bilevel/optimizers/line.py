@@ -22,6 +22,8 @@ from skhypergrad.bilevel.solution import Status
 CLOSE = 0.1
 # In so many evaluations the interval must have been halved, or else its middle is next.
 PATIENCE = 3
+# A step that is likely to be the last, on the free scale.
+SHORT = 0.1
 # What a further step must promise, in units of the slope that counts as zero.
 GAIN = 1e-3
 
@@ -67,10 +69,11 @@ def cubic(left: Point, right: Point) -> tuple[float, float]:
     return left.x + t * width, value
 
 
-def descend(oracle, line: list[Point], basin: tuple[Point, Point], tol: float, small: float, max_steps: int):
-    """Evaluate at accuracy `tol` until a slope is at most `small` and no step promises more; (status, evaluations).
+def descend(oracle, line, basin, tol: float, final: float, small: float, max_steps: int) -> tuple[Status, int]:
+    """Evaluate until a slope is at most `small` and no step promises more; the status, and the evaluations used.
 
-    Every evaluation becomes a point of the sorted `line`.
+    Every evaluation becomes a point of the sorted `line`. Their accuracy is `tol`, and `final` where a step is so short
+    that it is likely to be the last.
     """
     here, used = line.index(basin[0]), 0
     widths: list[float] = []
@@ -88,7 +91,8 @@ def descend(oracle, line: list[Point], basin: tuple[Point, Point], tol: float, s
         widths.append(right.x - left.x)
         x = _next(left, right, widths)
         near = min(left, right, key=lambda point: abs(point.x - x))
-        answer = oracle(np.array([x]), near.answer.carry, tol)
+        likely_last = not near.coarse and abs(near.x - x) < SHORT
+        answer = oracle(np.array([x]), near.answer.carry, final if likely_last else tol)
         used += 1
         if not answer.solved:
             return Status.inner_failed, used

@@ -26,10 +26,18 @@ class Answer(NamedTuple):
 
 
 class Budget(NamedTuple):
-    """max_steps evaluations after the starting points, and tol of the projected gradient relative to the criterion."""
+    """What an optimizer may spend, and when it is done.
+
+    Attributes
+    ----------
+    max_steps : evaluations after the starting points
+    tol : of the projected gradient, relative to the criterion
+    inner_tol : inner tolerance of an answer that needs no further verification
+    """
 
     max_steps: int
     tol: float
+    inner_tol: float = 1e-8
 
 
 class Stop(Exception):

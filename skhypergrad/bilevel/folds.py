@@ -360,10 +360,13 @@ def diagonalized(table: Table, fit_intercept: bool) -> Folds:
     train_size = padded(max((train_weight > 0).sum(axis=1)))
     test_size = padded(max((test_weight > 0).sum(axis=1)))
 
+    # the same memory for every fold: fresh pages cost more than what is done with them
+    train_rows = np.zeros((train_size, padded(features)))
+    test_rows = np.zeros((test_size, padded(features)))
+
     def fold(matrix, train, test):
-        train_rows = _gather(ones, matrix, y, train, train_size, padded(features))
-        test_rows = _gather(ones, matrix, y, test, test_size, padded(features))
-        return _diagonalize(*train_rows, *test_rows, fit_intercept=fit_intercept)
+        gathered = (*_gather(ones, matrix, y, train, train_rows), *_gather(ones, matrix, y, test, test_rows))
+        return jax.block_until_ready(_diagonalize(*gathered, fit_intercept=fit_intercept))
 
     folds = map(fold, X if stacked else [X] * len(train_weight), train_weight, test_weight)
     d, c, Z, t, weight, basis, center, y_center = (jnp.stack(part) for part in zip(*folds, strict=True))
@@ -375,13 +378,20 @@ def diagonalized(table: Table, fit_intercept: bool) -> Folds:
     return Folds(data, axes, restore, fit_intercept=False)
 
 
-def _gather(ones, X, y, weight, n, p):
-    """The rows of positive weight as [1 X y], scaled by the square root of their weight, with padding of zeros."""
+def _gather(ones, X, y, weight, out):
+    """The rows of positive weight as [1 X y], scaled by the square root of their weight, with padding of zeros.
+
+    Those of X are written to `out`.
+    """
     index = np.flatnonzero(weight)
     root = np.sqrt(weight[index])[:, None]
-    matrix = np.zeros((n, p))
-    np.multiply(root, X[index], out=matrix[: len(index), : X.shape[1]])
-    return _pad_rows(root[:, 0] * ones[index], n), matrix, _pad_rows(root * y[index], n)
+    rows = out[: len(index), : X.shape[1]]
+    np.take(X, index, axis=0, out=rows, mode="clip")
+    if (root != 1).any():
+        rows *= root
+    out[len(index) :] = 0.0
+    out[:, X.shape[1] :] = 0.0
+    return _pad_rows(root[:, 0] * ones[index], len(out)), out, _pad_rows(root * y[index], len(out))
 
 
 def _blocks(table: Table):

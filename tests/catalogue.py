@@ -7,16 +7,24 @@ from typing import Any
 
 import jax.numpy as jnp
 import numpy as np
+import optax
 from sklearn.linear_model import LogisticRegression, Ridge, RidgeClassifier
 
 from skhypergrad.bilevel import (
     LBFGS,
     LBFGSB,
+    Adam,
     ConjugateGradient,
     Direct,
+    Forward,
+    GradientDescent,
     Implicit,
+    Momentum,
+    Nesterov,
     Newton,
+    Optax,
     Problem,
+    Reverse,
     criteria,
     losses,
 )
@@ -31,6 +39,15 @@ CRITERIA = [
 ]
 LINEAR_SOLVERS = [Direct(), ConjugateGradient()]
 SOLVERS = [Newton(), Newton(Direct()), LBFGS()]
+# as functions of a learning rate and a second rate, for `Reverse` and `Forward`
+UNROLLABLE = {
+    "gradient descent": lambda a, b: GradientDescent(a),
+    "heavy ball": lambda a, b: Momentum(a, b),
+    "Nesterov": lambda a, b: Nesterov(a, b),
+    "Adam": lambda a, b: Adam(a, b1=b, b2=0.9 + 0.1 * b),
+    "optax": lambda a, b: Optax(optax.chain(optax.trace(b), optax.scale(-a))),
+}
+UNROLLED = [Reverse, Forward]
 HYPERGRADIENTS = [
     Implicit(),
     Implicit(Newton(Direct()), linear_solver=Direct()),

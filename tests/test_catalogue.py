@@ -24,8 +24,11 @@ def strategies_of(module):
         (set(catalogue.LOSSES), functions_of(losses)),
         (set(catalogue.CRITERIA), functions_of(criteria)),
         ({type(x) for x in catalogue.LINEAR_SOLVERS}, strategies_of(linear_solvers)),
-        ({type(x) for x in catalogue.SOLVERS}, strategies_of(solvers)),
-        ({type(x) for x in catalogue.HYPERGRADIENTS}, strategies_of(hypergradients)),
+        (
+            {type(x) for x in catalogue.SOLVERS} | {type(make(0.1, 0.5)) for make in catalogue.UNROLLABLE.values()},
+            strategies_of(solvers),
+        ),
+        ({type(x) for x in catalogue.HYPERGRADIENTS} | set(catalogue.UNROLLED), strategies_of(hypergradients)),
         ({type(x) for x in catalogue.OPTIMIZERS}, strategies_of(optimizers)),
     ],
     ids=["losses", "criteria", "linear solvers", "solvers", "hypergradients", "optimizers"],

@@ -1,31 +1,38 @@
 """The engine: bilevel problems in pure JAX, usable without scikit-learn."""
 
-from skhypergrad.bilevel.hypergradients import Evidence, Implicit
+from skhypergrad.bilevel.hypergradients import Evidence, Forward, Implicit, Reverse
 from skhypergrad.bilevel.linear_solvers import ConjugateGradient, Direct, LinearSolution
 from skhypergrad.bilevel.models import LinearModel, LinearParams, held_out
 from skhypergrad.bilevel.optimizers import LBFGSB, Answer, Budget, Stop
 from skhypergrad.bilevel.problem import Problem
 from skhypergrad.bilevel.solution import Evaluation, Solution, Status
-from skhypergrad.bilevel.solvers import LBFGS, Newton
+from skhypergrad.bilevel.solvers import LBFGS, Adam, GradientDescent, Momentum, Nesterov, Newton, Optax
 from skhypergrad.bilevel.space import Real, Space
 from skhypergrad.bilevel.tune import tune, value_and_hypergrad
 
 __all__ = [
     "LBFGS",
     "LBFGSB",
+    "Adam",
     "Answer",
     "Budget",
     "ConjugateGradient",
     "Direct",
     "Evaluation",
     "Evidence",
+    "Forward",
+    "GradientDescent",
     "Implicit",
     "LinearModel",
     "LinearParams",
     "LinearSolution",
+    "Momentum",
+    "Nesterov",
     "Newton",
+    "Optax",
     "Problem",
     "Real",
+    "Reverse",
     "Solution",
     "Space",
     "Status",

@@ -28,6 +28,8 @@ SCOUT = 1e-5
 
 @functools.partial(jax.jit, static_argnums=(0, 1))
 def _start(problem, axes, method, hyper, data):
+    # here it costs nothing: once for each compilation
+    _check_seen(problem, axes, method, hyper, data)
     init = functools.partial(method.init, problem)
     return init(hyper, data) if axes is None else jax.vmap(init, in_axes=(None, axes))(hyper, data)
 
@@ -62,7 +64,7 @@ def value_and_hypergrad(problem: Problem, method: Any, *, task_axes: Any = None)
     Raises
     ------
     ValueError
-        By the function, when a hyperparameter enters neither objective in a way that the method can see.
+        By the function, when the method has no derivative with respect to a hyperparameter; it names those that have.
 
     Examples
     --------
@@ -82,7 +84,6 @@ def value_and_hypergrad(problem: Problem, method: Any, *, task_axes: Any = None)
     def evaluate(hyper, data=None):
         hyper = {name: jnp.asarray(value, float) for name, value in hyper.items()}
         data = jax.tree.map(jnp.asarray, data)
-        _check_seen(problem, task_axes, hyper, data)
         carry = _start(problem, task_axes, method, hyper, data)
         value, gradient, _ = _step(problem, task_axes, method, hyper, data, carry, method.tol)
         return value, gradient
@@ -90,26 +91,28 @@ def value_and_hypergrad(problem: Problem, method: Any, *, task_axes: Any = None)
     return evaluate
 
 
-def _check_seen(problem, axes, hyper, data):
-    """Refuse a hyperparameter on which neither objective depends: its derivative would be a silent zero."""
-
-    def objectives(hyper, data):
-        params = problem.init(hyper, data)
-        return problem.inner(params, hyper, data), problem.outer(params, hyper, data)
-
-    one = jax.tree.map(lambda x: x, data)
+def _check_seen(problem, axes, method, hyper, data):
+    """Refuse a hyperparameter that the method has no derivative of: it would be a silent zero."""
+    hyper, data = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype), (hyper, data))
     if axes is not None:
-        one = jax.eval_shape(lambda d: jax.vmap(lambda x: x, in_axes=(axes,), axis_size=None)(d), data)
-        one = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape[1:], x.dtype), one)
+        task = {}
+
+        def keep(x):
+            task["data"] = jax.tree.map(lambda part: jax.ShapeDtypeStruct(part.shape, part.dtype), x)
+            return x
+
+        jax.eval_shape(jax.vmap(keep, in_axes=(axes,), out_axes=axes), data)
+        data = task["data"]
     names = sorted(hyper)
-    graph = jax.make_jaxpr(objectives)(hyper, one).jaxpr
+    graph = jax.make_jaxpr(lambda hyper, data: method.visible(problem, hyper, data))(hyper, data).jaxpr
     leaves = [name for name in names for _ in jax.tree.leaves(hyper[name])]
     used = {id(v) for equation in graph.eqns for v in equation.invars} | {id(v) for v in graph.outvars}
     unseen = sorted({n for n, v in zip(leaves, graph.invars, strict=False) if id(v) not in used})
     if unseen:
         raise ValueError(
-            f"Neither inner nor outer depends on {', '.join(map(repr, unseen))}. Use it in an objective, or leave it "
-            "out; a learning rate or momentum belongs to the solver and needs an unrolled mode."
+            f"{type(method).__name__} has no derivative with respect to {', '.join(map(repr, unseen))}: it sees "
+            f"{method.sees}. Use it there, or leave it out; learning rates, momenta and starting weights are seen by "
+            "Reverse and Forward."
         )
 
 
@@ -121,7 +124,7 @@ def tune(
     data: Any = None,
     *,
     task_axes: Any = None,
-    restart: bool = False,
+    restart: bool | None = None,
     max_steps: int = 50,
     tol: float = 1e-4,
     judge: Callable | None = None,
@@ -139,9 +142,11 @@ def tune(
         Copied to the device; never written to.
     task_axes : hashable pytree like `data`, default=None
         As in `value_and_hypergrad`.
-    restart : bool, default=False
-        Whether every evaluation begins at the problem's starting weights. By default it begins at a neighbour's answer,
-        which changes the cost and, within the tolerances, not the result.
+    restart : bool, default=None
+        Whether every evaluation begins at the problem's starting weights. None for what the method is meant for: unrolled
+        runs (`Reverse`, `Forward`) do, since where they begin is part of the result; `Implicit` begins at a neighbour's
+        answer, which changes the cost and, within the tolerances, not the result. With False, an unrolled run goes on from
+        where the last one ended, and so do the memories of its method: the online forms.
     max_steps : int, default=50
         Evaluations after the optimizer's starting points.
     tol : float, default=1e-4
@@ -160,6 +165,7 @@ def tune(
         better. Computed in float64. When no point could be verified, value is NaN and the status says so.
     """
     space = space if isinstance(space, Space) else Space(space)
+    restart = method.restarts if restart is None else restart
     with jax.enable_x64(True):
         search = _Search(problem, method, space, jax.tree.map(jnp.asarray, data), task_axes, restart, judge, callback)
         try:

@@ -3,9 +3,14 @@
     init(problem, hyper, data) -> carry
     step(problem, hyper, data, carry, tol) -> (value, gradient, carry)
 
-The carry is what a hypergradient remembers between outer steps: weights, adjoint, and the evidence of its last call.
+The carry is what a hypergradient remembers between outer steps: weights, tangent or adjoint, and the evidence of its last
+call. `tol` is the accuracy below which an answer needs no verification, `restarts` whether every evaluation begins at the
+problem's starting weights unless `tune` is told otherwise.
 """
 
-from skhypergrad.bilevel.hypergradients.implicit import Evidence, Implicit
+from skhypergrad.bilevel.hypergradients.evidence import Evidence
+from skhypergrad.bilevel.hypergradients.forward import Forward
+from skhypergrad.bilevel.hypergradients.implicit import Implicit
+from skhypergrad.bilevel.hypergradients.reverse import Reverse
 
-__all__ = ["Evidence", "Implicit"]
+__all__ = ["Evidence", "Forward", "Implicit", "Reverse"]

@@ -12,13 +12,14 @@ unrolled mode.
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
-from typing import Any, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.flatten_util import ravel_pytree
 
+from skhypergrad.bilevel.hypergradients.evidence import Evidence
 from skhypergrad.bilevel.linear_solvers import ConjugateGradient
 from skhypergrad.bilevel.problem import dual_norm, flat_preconditioner, hessian, lowered, rough_hessian
 from skhypergrad.bilevel.solvers import Newton
@@ -31,23 +32,6 @@ ROUGH = 1e-4
 INNER_ROUNDING = 1e-6
 LINEAR_ROUNDING = 1e-6
 SLACK = 10
-
-
-class Evidence(NamedTuple):
-    """What a hypergradient rests on.
-
-    Attributes
-    ----------
-    inner_residual : |grad_w inner|, relative to the same at the starting weights of the search or, where that is less,
-        to the root of twice the inner objective; in the dual norm of the preconditioner
-    linear_residual : |H q - b| / |b| of the adjoint system, recomputed
-    inner_steps, linear_steps : int
-    """
-
-    inner_residual: Any
-    linear_residual: Any
-    inner_steps: Any
-    linear_steps: Any
 
 
 class ImplicitCarry(NamedTuple):
@@ -80,6 +64,8 @@ class Implicit:
     tol: float = 1e-8
     max_steps: int = 200
     linear_solver: Any = field(default_factory=ConjugateGradient)
+
+    restarts: ClassVar[bool] = False
 
     def init(self, problem, hyper, data) -> ImplicitCarry:
         params = problem.init(hyper, data)
@@ -131,6 +117,13 @@ class Implicit:
         params = jax.tree.map(lambda a, b: a + share * (b - a), near.params, far.params)
         return near._replace(params=params)
 
+    def visible(self, problem, hyper, data):
+        """What a hyperparameter must enter to have a derivative: the objectives, not the starting weights."""
+        params = jax.tree.map(jnp.zeros_like, jax.eval_shape(problem.init, hyper, data))
+        return problem.inner(params, hyper, data), problem.outer(params, hyper, data)
+
+    sees: ClassVar[str] = "what enters the inner or the outer objective"
+
     def trusts(self, evidence: Evidence, tol=None) -> bool:
         """Whether every task's residuals are small enough for an answer asked for at `tol` (False for NaN)."""
         tol = self.tol if tol is None else tol
@@ -157,9 +150,9 @@ class Implicit:
         """
 
         def residual(state):
-            params = self.solver.params(state)
-            precondition = flat_preconditioner(problem, params, hyper, data)
-            return _relative(precondition, ravel_pytree(state.gradient)[0], reference, state.value)
+            precondition = flat_preconditioner(problem, self.solver.params(state), hyper, data)
+            value, gradient = self._objective(problem, hyper, data, state)
+            return _relative(precondition, gradient, reference, value)
 
         def unfinished(loop):
             state, moving, steps = loop
@@ -173,7 +166,14 @@ class Implicit:
 
         state = self.solver.init(problem, hyper, data, params)
         state, _, steps = jax.lax.while_loop(unfinished, advance, (state, jnp.asarray(True), steps))
-        return self.solver.params(state), state.value, ravel_pytree(state.gradient)[0], steps
+        return self.solver.params(state), *self._objective(problem, hyper, data, state), steps
+
+    def _objective(self, problem, hyper, data, state):
+        """The inner objective and its flat gradient, which some solvers have at hand."""
+        if hasattr(state, "gradient"):
+            return state.value, ravel_pytree(state.gradient)[0]
+        value, gradient = jax.value_and_grad(problem.inner)(self.solver.params(state), hyper, data)
+        return value, ravel_pytree(gradient)[0]
 
 
 def _frozen(problem, hyper, data, params):

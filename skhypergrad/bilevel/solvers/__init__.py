@@ -3,10 +3,14 @@
     init(problem, hyper, data, params) -> state      step(problem, hyper, data, state) -> state
     params(state) -> params                          unrollable: whether `step` may be differentiated
 
-A state carries `params`, and the `value` and `gradient` of the inner objective there.
+A state carries `params`; those of `Newton` and `LBFGS` also the `value` and `gradient` of the inner objective there.
 """
 
+from skhypergrad.bilevel.solvers.adam import Adam
+from skhypergrad.bilevel.solvers.gradient_descent import GradientDescent
 from skhypergrad.bilevel.solvers.lbfgs import LBFGS
+from skhypergrad.bilevel.solvers.momentum import Momentum, Nesterov
 from skhypergrad.bilevel.solvers.newton import Newton
+from skhypergrad.bilevel.solvers.optax import Optax
 
-__all__ = ["LBFGS", "Newton"]
+__all__ = ["LBFGS", "Adam", "GradientDescent", "Momentum", "Nesterov", "Newton", "Optax"]

@@ -1,0 +1,149 @@
+"""The hypergradient of an unrolled run, forwards: the derivative of the state travels along with it.
+
+    Z_0 = B_0,     Z_t = A_t Z_{t-1} + B_t,     gradient = d outer / d hyper + Z_T^T d outer / d s_T
+
+with A_t, B_t the derivatives of step t in the state and in the hyperparameters, and B_0 that of the starting weights.
+
+Source: Franceschi et al. (2017), algorithm 2, and for `tune(..., restart=False)` section 3.3, real-time hyperparameter
+optimization (RTHO): Z is kept, with the weights, from one call to the next. Cost: of a step, one step and a derivative for
+each number in `hyper`, all in one batch; memory does not grow with the steps.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any, ClassVar
+
+import jax
+import jax.numpy as jnp
+from jax.flatten_util import ravel_pytree
+
+from skhypergrad.bilevel.hypergradients import unrolled
+
+
+@jax.tree_util.register_dataclass
+@dataclass(frozen=True)
+class Forward:
+    """Differentiate a run along with it (see the module).
+
+    Parameters
+    ----------
+    solver : unrollable solver, or a function hyper -> solver
+        A function where learning rate, momentum and the like are hyperparameters.
+    steps : int
+        Steps of a call, as in `Reverse`.
+    window : int, default=None
+        Steps that are differentiated, the last ones: Z is zero before them. With as many as `steps` and without restarts this
+        is the online form that forgets Z at every call. None for all, those of earlier calls included.
+
+    Raises
+    ------
+    ValueError
+        For a solver that cannot be unrolled, and for lengths that make no sense.
+    """
+
+    solver: Any
+    steps: int = field(metadata={"static": True})
+    window: int | None = field(default=None, metadata={"static": True})
+
+    restarts: ClassVar[bool] = True
+    tol: ClassVar[float] = float("inf")
+
+    def __post_init__(self):
+        object.__setattr__(self, "solver", unrolled.checked(self.solver))
+        unrolled.check_lengths(self.steps, self.window)
+
+    def init(self, problem, hyper, data) -> unrolled.UnrolledCarry:
+        state = unrolled.beginning(self.solver, problem, hyper, data)
+        size = ravel_pytree(hyper)[0].size
+        tangent = [jnp.zeros((size, *x.shape), x.dtype) for x in _split(state)[0]]
+        return unrolled.nothing_yet(self.solver, problem, hyper, data, tangent)
+
+    def step(self, problem, hyper, data, carry, tol=None):
+        flat, unravel = ravel_pytree(hyper)
+        units = jax.vmap(unravel)(jnp.eye(flat.size, dtype=flat.dtype))
+        floats, rest, join = _split(carry.state)
+
+        def entry(hyper):
+            new, other, _ = _split(unrolled.beginning(self.solver, problem, hyper, data))
+            return new, other
+
+        def push(function, floats, tangent):
+            """Value, derivatives along every hyperparameter, and what is not differentiated."""
+
+            def along(z, e):
+                return jax.jvp(function, (floats, hyper), (z, e), has_aux=True)
+
+            return jax.vmap(along, out_axes=(None, 0, None))(tangent, units)
+
+        fresh, tangent, other = push(lambda _, hyper: entry(hyper), floats, carry.tangent)
+        floats, tangent, rest = jax.tree.map(
+            lambda new, old: jnp.where(carry.fresh, new, old), (fresh, tangent, other), (floats, carry.tangent, rest)
+        )
+
+        def plain(state, alive):
+            return unrolled.advance(self.solver, problem, hyper, data, state, alive)
+
+        def tracked(state, alive):
+            (floats, tangent, rest) = state
+
+            def advance(floats, hyper):
+                state, on = unrolled.advance(self.solver, problem, hyper, data, join(floats, rest), alive)
+                new, other, _ = _split(state)
+                return new, (other, on)
+
+            floats, tangent, (rest, alive) = push(advance, floats, tangent)
+            return (floats, tangent, rest), alive
+
+        alive, taken, tail = jnp.asarray(True), jnp.asarray(0), self.steps
+        if self.window is not None:
+            tail = self.window
+            state, alive, taken = unrolled.run(plain, join(floats, rest), self.steps - tail)
+            floats, rest, _ = _split(state)
+            if tail < self.steps:
+                tangent = [jnp.zeros_like(z) for z in tangent]
+            else:
+                tangent = [jnp.where(carry.fresh, z, 0.0) for z in tangent]
+        (floats, tangent, rest), on, more = unrolled.run(tracked, (floats, tangent, rest), tail)
+
+        def outer(floats, hyper):
+            params = unrolled.of(self.solver, hyper).params(join(floats, rest))
+            return problem.outer(params, hyper, data), None
+
+        value, slopes, _ = push(outer, floats, tangent)
+        return unrolled.conclude(
+            self.solver,
+            problem,
+            hyper,
+            data,
+            carry,
+            value,
+            unravel(slopes),
+            join(floats, rest),
+            alive & on,
+            taken + more,
+            tangent,
+        )
+
+    def visible(self, problem, hyper, data):
+        """What a hyperparameter must enter to have a derivative: anything on the way through the run."""
+        return unrolled.passage(self.solver, problem, hyper, data, self.window in (None, self.steps))
+
+    sees: ClassVar[str] = unrolled.SEES
+
+    def trusts(self, evidence, tol=None) -> bool:
+        return unrolled.is_whole(evidence)
+
+
+def _split(state):
+    """The floating leaves of a state, the others, and the way back."""
+    leaves, structure = jax.tree.flatten(state)
+    is_float = [jnp.issubdtype(x.dtype, jnp.floating) for x in leaves]
+
+    def join(floats, others):
+        floats, others = iter(floats), iter(others)
+        return jax.tree.unflatten(structure, [next(floats) if f else next(others) for f in is_float])
+
+    floats = [x for x, f in zip(leaves, is_float, strict=True) if f]
+    others = [x for x, f in zip(leaves, is_float, strict=True) if not f]
+    return floats, others, join

@@ -1,0 +1,97 @@
+"""The hypergradient of an unrolled run, backwards: one sweep for any number of hyperparameters.
+
+    a_T = d outer / d s_T,     a_{t-1} = A_t^T a_t,     gradient = d outer / d hyper + sum_t B_t^T a_t + B_0^T a_0
+
+with A_t, B_t the derivatives of step t in the state and in the hyperparameters, and B_0 that of the starting weights.
+
+Source: Maclaurin et al. (2015); Franceschi et al. (2017), algorithm 1; truncated after `window` steps: Shaban et al. (2019),
+whose error is at most of the size of what the rest of the run still forgets, (1 - lr h_min)**window where the inner objective
+is strongly convex. Cost: 4 to 5 runs. It is the derivative of what those steps do, learning rates and starting weights
+included, not of the inner optimum.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any, ClassVar
+
+import jax
+import jax.numpy as jnp
+
+from skhypergrad.bilevel.hypergradients import unrolled
+
+# Bytes of states that are kept before they are computed again instead.
+MEMORY = 1 << 26
+
+
+@jax.tree_util.register_dataclass
+@dataclass(frozen=True)
+class Reverse:
+    """Differentiate the last steps of a run, backwards (see the module).
+
+    Parameters
+    ----------
+    solver : unrollable solver, or a function hyper -> solver
+        A function where learning rate, momentum and the like are hyperparameters.
+    steps : int
+        Steps of a call. From the problem's starting weights, or, in `tune(..., restart=False)`, from where the last call
+        ended: with few steps this is the online form, TRHO.
+    window : int, default=None
+        Steps that are differentiated, the last ones; None for all. With fewer than `steps` the starting weights are not seen.
+    memory : int, default=2**26
+        Bytes. While `steps` copies of the solver's state fit, all are kept; else about the square root of their number, and
+        the run is repeated in between.
+
+    Raises
+    ------
+    ValueError
+        For a solver that cannot be unrolled, and for lengths that make no sense.
+    """
+
+    solver: Any
+    steps: int = field(metadata={"static": True})
+    window: int | None = field(default=None, metadata={"static": True})
+    memory: int = field(default=MEMORY, metadata={"static": True})
+
+    restarts: ClassVar[bool] = True
+    tol: ClassVar[float] = float("inf")
+
+    def __post_init__(self):
+        object.__setattr__(self, "solver", unrolled.checked(self.solver))
+        unrolled.check_lengths(self.steps, self.window)
+
+    def init(self, problem, hyper, data) -> unrolled.UnrolledCarry:
+        return unrolled.nothing_yet(self.solver, problem, hyper, data)
+
+    def step(self, problem, hyper, data, carry, tol=None):
+        tail = self.steps if self.window is None else self.window
+        head = self.steps - tail
+        chunk = unrolled.chunk_for(carry.state, tail, self.memory)
+
+        def entry(hyper):
+            fresh = unrolled.beginning(self.solver, problem, hyper, data)
+            return jax.tree.map(lambda new, old: jnp.where(carry.fresh, new, old), fresh, carry.state)
+
+        def steps_of(hyper):
+            return lambda state, alive: unrolled.advance(self.solver, problem, hyper, data, state, alive)
+
+        before, alive, taken = unrolled.run(steps_of(hyper), entry(hyper), head)
+
+        def outer(hyper):
+            state = before if head else entry(hyper)
+            state, on, more = unrolled.run(steps_of(hyper), state, tail, chunk=chunk)
+            return problem.outer(unrolled.of(self.solver, hyper).params(state), hyper, data), (state, on, more)
+
+        (value, (state, on, more)), gradient = jax.value_and_grad(outer, has_aux=True)(hyper)
+        return unrolled.conclude(
+            self.solver, problem, hyper, data, carry, value, gradient, state, alive & on, taken + more
+        )
+
+    def visible(self, problem, hyper, data):
+        """What a hyperparameter must enter to have a derivative: anything on the way through the run."""
+        return unrolled.passage(self.solver, problem, hyper, data, self.window in (None, self.steps))
+
+    sees: ClassVar[str] = unrolled.SEES
+
+    def trusts(self, evidence, tol=None) -> bool:
+        return unrolled.is_whole(evidence)

@@ -1,0 +1,164 @@
+"""What `Reverse` and `Forward` share: the run of an inner solver, and what they carry from call to call.
+
+    s_0 = init(hyper),     s_t = step(s_{t-1}, hyper),     t = 1, ..., T
+
+A run that meets a number that is not finite keeps its last finite state and stands still; its value and gradient are NaN.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.flatten_util import ravel_pytree
+
+from skhypergrad.bilevel.hypergradients.evidence import Evidence
+
+
+@jax.tree_util.register_dataclass
+@dataclass(frozen=True)
+class OfHyper:
+    """A solver that is made from the hyperparameters, so that its rates can be among them."""
+
+    function: Any = field(metadata={"static": True})
+
+
+class UnrolledCarry(NamedTuple):
+    """What is kept between calls.
+
+    Attributes
+    ----------
+    params, state : of the solver where the last call ended
+    tangent : (n_hyper, ...) derivatives of the state's floating leaves (`Forward`); None
+    fresh : whether nothing has been run yet, so that the next call starts from the problem's `init`
+    reference : norm of the first inner gradient
+    evidence : Evidence
+    """
+
+    params: Any
+    state: Any
+    tangent: Any
+    fresh: Any
+    reference: Any
+    evidence: Evidence
+
+
+def checked(solver):
+    """The solver, wrapped where it is a function of the hyperparameters; refused where it cannot be unrolled."""
+    if not hasattr(solver, "step") and not isinstance(solver, OfHyper) and callable(solver):
+        return OfHyper(solver)
+    if getattr(solver, "unrollable", True):
+        return solver
+    raise ValueError(
+        f"{type(solver).__name__} cannot be unrolled: its steps depend on the data through a line search. Use "
+        "GradientDescent, Momentum, Nesterov, Adam or Optax here, or this solver under Implicit."
+    )
+
+
+def check_lengths(steps, window):
+    """Refuse run lengths that make no sense."""
+    if steps < 1 or (window is not None and not 1 <= window <= steps):
+        raise ValueError(
+            f"steps must be at least 1 and window between 1 and steps, got steps={steps}, window={window}."
+        )
+
+
+def of(solver, hyper):
+    """The solver at these hyperparameters."""
+    return checked(solver.function(hyper)) if isinstance(solver, OfHyper) else solver
+
+
+def beginning(solver, problem, hyper, data):
+    """The solver's state at the problem's starting weights."""
+    return of(solver, hyper).init(problem, hyper, data, problem.init(hyper, data))
+
+
+def advance(solver, problem, hyper, data, state, alive):
+    """One step: (state, alive). A step that is not finite is not taken, and is the last."""
+    new = of(solver, hyper).step(problem, hyper, data, state)
+    alive = alive & is_finite(new)
+    return jax.tree.map(lambda new, old: jnp.where(alive, new, old), new, state), alive
+
+
+def is_finite(state):
+    """Whether all floating leaves are."""
+    leaves = [jnp.all(jnp.isfinite(x)) for x in jax.tree.leaves(state) if jnp.issubdtype(x.dtype, jnp.floating)]
+    return jnp.all(jnp.stack(leaves))
+
+
+def run(step, state, steps, *, chunk=None):
+    """`steps` steps from (state, alive), with the number of them that were taken.
+
+    With `chunk`, derivatives keep only every `chunk`-th state and run again from there: memory for steps / chunk + chunk
+    states instead of `steps`, for one more run (Griewank & Walther 2008, section 12.3).
+    """
+
+    def body(loop, _):
+        state, alive, taken = loop
+        state, alive = step(state, alive)
+        return (state, alive, taken + alive), None
+
+    def several(loop, length):
+        return jax.lax.scan(body, loop, None, length=length)[0]
+
+    loop = (state, jnp.asarray(True), jnp.asarray(0))
+    if chunk is None or chunk >= steps:
+        return several(loop, steps)
+    part = jax.checkpoint(lambda loop: several(loop, chunk))
+    loop = jax.lax.scan(lambda loop, _: (part(loop), None), loop, None, length=steps // chunk)[0]
+    return several(loop, steps % chunk)
+
+
+def chunk_for(state, steps, memory):
+    """None while all states fit into `memory` bytes, else about the square root of their number."""
+    size = sum(x.size * x.dtype.itemsize for x in jax.tree.leaves(state))
+    return None if size * steps <= memory else max(math.isqrt(steps), 1)
+
+
+# What these modes have derivatives of.
+SEES = "what enters an objective, the solver's rates or, when every step is differentiated, the starting weights"
+
+
+def passage(solver, problem, hyper, data, whole):
+    """All that a run makes of the hyperparameters, from its beginning when it is differentiated as a `whole`."""
+    state = beginning(solver, problem, hyper, data)
+    if not whole:
+        state = jax.tree.map(jnp.zeros_like, state)
+    state, _ = advance(solver, problem, hyper, data, state, jnp.asarray(True))
+    return state, problem.outer(of(solver, hyper).params(state), hyper, data)
+
+
+def nothing_yet(solver, problem, hyper, data, tangent=None) -> UnrolledCarry:
+    """The carry before the first call."""
+    state = beginning(solver, problem, hyper, data)
+    params = of(solver, hyper).params(state)
+    reference = _norm(jax.grad(problem.inner)(params, hyper, data))
+    zero, none = jnp.zeros_like(reference), jnp.asarray(0)
+    return UnrolledCarry(params, state, tangent, jnp.asarray(True), reference, Evidence(zero, zero, none, none))
+
+
+def conclude(solver, problem, hyper, data, carry, value, gradient, state, alive, taken, tangent=None):
+    """(value, gradient, carry) with evidence; NaN where the run broke off or its derivative is not finite."""
+    params = of(solver, hyper).params(state)
+    residual = _norm(jax.grad(problem.inner)(params, hyper, data)) / jnp.where(
+        carry.reference > 0, carry.reference, 1.0
+    )
+    whole = alive & jnp.isfinite(value)
+    none = jnp.asarray(0)
+    evidence = Evidence(jnp.where(whole, residual, jnp.nan), jnp.zeros_like(residual), taken, none)
+    new = UnrolledCarry(params, state, tangent, jnp.asarray(False), carry.reference, evidence)
+    return jnp.where(whole, value, jnp.nan), jax.tree.map(lambda g: jnp.where(whole, g, jnp.nan), gradient), new
+
+
+def is_whole(evidence: Evidence) -> bool:
+    """Whether every task's run is finite."""
+    return bool(np.all(np.isfinite(np.asarray(evidence.inner_residual))))
+
+
+def _norm(tree):
+    flat = ravel_pytree(tree)[0]
+    return jnp.sqrt(jnp.vdot(flat, flat))

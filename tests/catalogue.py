@@ -16,12 +16,15 @@ from skhypergrad.bilevel import (
     Adam,
     ConjugateGradient,
     Direct,
+    FixedPoint,
     Forward,
     GradientDescent,
     Implicit,
     Momentum,
     Nesterov,
+    Neumann,
     Newton,
+    NormalConjugateGradient,
     Optax,
     Problem,
     Reverse,
@@ -38,6 +41,8 @@ CRITERIA = [
     criteria.brier,
 ]
 LINEAR_SOLVERS = [Direct(), ConjugateGradient()]
+# for well-conditioned matrices, the last up to a largest eigenvalue of 10
+SLOW_LINEAR_SOLVERS = [NormalConjugateGradient(), Neumann(), FixedPoint(0.15)]
 SOLVERS = [Newton(), Newton(Direct()), LBFGS()]
 # as functions of a learning rate and a second rate, for `Reverse` and `Forward`
 UNROLLABLE = {
@@ -52,6 +57,8 @@ HYPERGRADIENTS = [
     Implicit(),
     Implicit(Newton(Direct()), linear_solver=Direct()),
     Implicit(LBFGS(), max_steps=1000),
+    Implicit(tol=1e-10, linear_solver=NormalConjugateGradient()),
+    Implicit(linear_solver=Neumann(max_steps=3000)),
 ]
 OPTIMIZERS = [LBFGSB(), LBFGSB(n_starts=1, n_descents=1)]
 

@@ -1,7 +1,14 @@
 """The engine: bilevel problems in pure JAX, usable without scikit-learn."""
 
 from skhypergrad.bilevel.hypergradients import Evidence, Forward, Implicit, Reverse
-from skhypergrad.bilevel.linear_solvers import ConjugateGradient, Direct, LinearSolution
+from skhypergrad.bilevel.linear_solvers import (
+    ConjugateGradient,
+    Direct,
+    FixedPoint,
+    LinearSolution,
+    Neumann,
+    NormalConjugateGradient,
+)
 from skhypergrad.bilevel.models import LinearModel, LinearParams, held_out
 from skhypergrad.bilevel.optimizers import LBFGSB, Answer, Budget, Stop
 from skhypergrad.bilevel.problem import Problem
@@ -20,6 +27,7 @@ __all__ = [
     "Direct",
     "Evaluation",
     "Evidence",
+    "FixedPoint",
     "Forward",
     "GradientDescent",
     "Implicit",
@@ -28,7 +36,9 @@ __all__ = [
     "LinearSolution",
     "Momentum",
     "Nesterov",
+    "Neumann",
     "Newton",
+    "NormalConjugateGradient",
     "Optax",
     "Problem",
     "Real",

@@ -6,10 +6,15 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from skhypergrad.bilevel import ConjugateGradient, Direct
+from skhypergrad.bilevel import ConjugateGradient, Direct, FixedPoint, Neumann, NormalConjugateGradient
 from skhypergrad.bilevel.problem import Operator
 
 EVERY = pytest.mark.parametrize("solver", catalogue.LINEAR_SOLVERS, ids=catalogue.name)
+
+
+EVERY_ONE = pytest.mark.parametrize(
+    "solver", catalogue.LINEAR_SOLVERS + catalogue.SLOW_LINEAR_SOLVERS, ids=catalogue.name
+)
 
 
 def system(rng, condition, n=12):
@@ -112,3 +117,42 @@ def test_a_rough_matrix_that_is_wrong_is_left_for_the_exact_one(wrong, rng):
     found = solve(ConjugateGradient(), matrix, b, rough=wrong)
     assert found.residual <= 1e-12
     np.testing.assert_allclose(found.x, np.linalg.solve(matrix, b), rtol=1e-9)
+
+
+@EVERY_ONE
+def test_every_solver_solves_what_is_well_conditioned(solver, rng):
+    matrix, b = system(rng, 10.0)
+    found = solve(solver, matrix, b, tol=1e-10)
+    assert found.residual <= 1e-10
+    np.testing.assert_allclose(found.x, np.linalg.solve(matrix, b), rtol=1e-8)
+    near = solve(solver, matrix, b, tol=1e-10, x0=found.x * (1 + 1e-9))
+    assert near.residual <= 1e-10
+    assert (solve(solver, matrix, 0 * b, x0=b).x == 0).all()
+
+
+@EVERY_ONE
+def test_every_solver_reports_the_true_residual_when_it_fails(solver, rng):
+    matrix, b = system(rng, 1e12)
+    found = solve(solver, matrix, b)
+    true = np.linalg.norm(b - matrix @ found.x) / np.linalg.norm(b)
+    assert found.residual == pytest.approx(true, rel=1e-6, abs=1e-3) or not np.isfinite(found.residual)
+
+
+def test_normal_equations_solve_an_indefinite_system(rng):
+    matrix, b = system(rng, 10.0)
+    matrix = matrix @ matrix - 20 * np.eye(12)
+    assert np.linalg.eigvalsh(matrix).min() < 0 < np.linalg.eigvalsh(matrix).max()
+    np.testing.assert_allclose(solve(NormalConjugateGradient(), matrix, b).x, np.linalg.solve(matrix, b), rtol=1e-7)
+
+
+def test_terms_of_the_neumann_series(rng):
+    matrix, b = system(rng, 10.0)
+    terms = [np.linalg.matrix_power(np.eye(12) - 0.1 * matrix, j) @ b for j in range(5)]
+    np.testing.assert_allclose(solve(FixedPoint(0.1, max_steps=5), matrix, b).x, 0.1 * sum(terms), rtol=1e-12)
+
+
+def test_a_rate_that_diverges_is_told(rng):
+    matrix, b = system(rng, 10.0)
+    assert not solve(FixedPoint(0.3), matrix, b).residual <= 1
+    preconditioned = solve(Neumann(), 1e6 * matrix, b, tol=1e-9, precondition=lambda v: v / 3)
+    assert preconditioned.residual <= 1e-9

@@ -1,10 +1,15 @@
-"""Solvers of `matvec(x) = b` for a symmetric positive definite matvec on flat vectors.
+"""Solvers of A x = b for a symmetric A, given by its product with flat vectors.
 
-Each is `solve(matvec, b, x0, tol, precondition) -> LinearSolution`; the residual it reports is recomputed at the end.
+    solve(operator, b, x0, tol, rough=None) -> LinearSolution
+
+`operator` is a `problem.Operator`: product and preconditioner. `rough` is the same in float32, for those that can use it.
+Every solution comes with its residual, recomputed.
 """
 
 from skhypergrad.bilevel.linear_solvers.conjugate_gradient import ConjugateGradient
 from skhypergrad.bilevel.linear_solvers.direct import Direct
+from skhypergrad.bilevel.linear_solvers.normal_conjugate_gradient import NormalConjugateGradient
 from skhypergrad.bilevel.linear_solvers.solution import LinearSolution
+from skhypergrad.bilevel.linear_solvers.stationary import FixedPoint, Neumann
 
-__all__ = ["ConjugateGradient", "Direct", "LinearSolution"]
+__all__ = ["ConjugateGradient", "Direct", "FixedPoint", "LinearSolution", "Neumann", "NormalConjugateGradient"]

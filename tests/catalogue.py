@@ -58,7 +58,7 @@ HYPERGRADIENTS = [
     Implicit(Newton(Direct()), linear_solver=Direct()),
     Implicit(LBFGS(), max_steps=1000),
     Implicit(tol=1e-10, linear_solver=NormalConjugateGradient()),
-    Implicit(linear_solver=Neumann(max_steps=3000)),
+    Implicit(tol=1e-10, linear_solver=Neumann(max_steps=5000)),
 ]
 OPTIMIZERS = [LBFGSB(), LBFGSB(n_starts=1, n_descents=1)]
 

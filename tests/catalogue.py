@@ -11,6 +11,7 @@ import optax
 from sklearn.linear_model import LogisticRegression, Ridge, RidgeClassifier
 
 from skhypergrad.bilevel import (
+    HOAG,
     LBFGS,
     LBFGSB,
     Adam,
@@ -60,7 +61,7 @@ HYPERGRADIENTS = [
     Implicit(tol=1e-10, linear_solver=NormalConjugateGradient()),
     Implicit(tol=1e-10, linear_solver=Neumann(max_steps=5000)),
 ]
-OPTIMIZERS = [LBFGSB(), LBFGSB(n_starts=1, n_descents=1)]
+OPTIMIZERS = [LBFGSB(), LBFGSB(n_starts=1, n_descents=1), HOAG(), HOAG("quadratic"), HOAG("cubic"), HOAG("exact")]
 
 
 def name(component) -> str:

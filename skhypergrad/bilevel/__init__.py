@@ -10,7 +10,7 @@ from skhypergrad.bilevel.linear_solvers import (
     NormalConjugateGradient,
 )
 from skhypergrad.bilevel.models import LinearModel, LinearParams, held_out
-from skhypergrad.bilevel.optimizers import LBFGSB, Answer, Budget, Stop
+from skhypergrad.bilevel.optimizers import HOAG, LBFGSB, Answer, Budget, Stop
 from skhypergrad.bilevel.problem import Problem
 from skhypergrad.bilevel.solution import Evaluation, Solution, Status
 from skhypergrad.bilevel.solvers import LBFGS, Adam, GradientDescent, Momentum, Nesterov, Newton, Optax
@@ -18,6 +18,7 @@ from skhypergrad.bilevel.space import Real, Space
 from skhypergrad.bilevel.tune import tune, value_and_hypergrad
 
 __all__ = [
+    "HOAG",
     "LBFGS",
     "LBFGSB",
     "Adam",

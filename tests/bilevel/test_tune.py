@@ -1,12 +1,27 @@
 """The loop finds the optimum, verifies it, and says the truth when it cannot."""
 
+import itertools
+
 import catalogue
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from sklearn.datasets import make_classification
 
-from skhypergrad.bilevel import LBFGSB, Budget, Implicit, Newton, Problem, Real, Status, Stop, tune
+from skhypergrad.bilevel import (
+    HOAG,
+    LBFGSB,
+    Budget,
+    Implicit,
+    Newton,
+    Problem,
+    Real,
+    Status,
+    Stop,
+    tune,
+    value_and_hypergrad,
+)
 from skhypergrad.bilevel.optimizers import Answer
 from skhypergrad.bilevel.solution import columns
 
@@ -34,13 +49,15 @@ def two_basins(theta):
     return 2 + jnp.sum(0.05 * theta + jnp.cos(theta))
 
 
-@pytest.mark.parametrize("optimizer", catalogue.OPTIMIZERS, ids=lambda o: f"{o.n_starts} starts")
+@pytest.mark.parametrize("optimizer", catalogue.OPTIMIZERS, ids=repr)
 @pytest.mark.parametrize("size", [1, 3])
 def test_optimizers_stay_inside_and_reach_the_minimum(optimizer, size):
     bounds = (np.full(size, -9.0), np.full(size, 9.0))
     oracle = Oracle(bowl)
     with jax.enable_x64(True):
-        status = optimizer.minimize(oracle, np.full(size, -4.0), bounds, Budget(50, 1e-6))
+        # steepest descent takes its time
+        steps = 400 if isinstance(optimizer, HOAG) else 50
+        status = optimizer.minimize(oracle, np.full(size, -4.0), bounds, Budget(steps, 1e-6))
     points = np.array(oracle.points)
     assert (points >= bounds[0]).all()
     assert (points <= bounds[1]).all()
@@ -222,3 +239,50 @@ def test_the_same_search_twice_is_bitwise_the_same():
     runs = [tune(RIDGE.problem, Implicit(), LBFGSB(), {"alpha": Real(1e-4, 1e4)}, RIDGE.data) for _ in range(2)]
     assert runs[0].value == runs[1].value
     assert [e.value for e in runs[0].trace] == [e.value for e in runs[1].trace]
+
+
+@pytest.fixture(scope="module")
+def flat_ends():
+    """Logistic regression whose criterion is flat for weak and for strong penalties: the problem of HOAG's own notebook."""
+    X, y = make_classification(
+        3000, 100, n_informative=50, n_redundant=25, n_clusters_per_class=3, flip_y=0.1, class_sep=1, random_state=1
+    )
+    thirds = np.arange(3000) % 3
+
+    def loss(w, X, y):
+        return jnp.sum(jax.nn.softplus(X @ w) - y * (X @ w))
+
+    problem = Problem(
+        inner=lambda w, hyper, data: loss(w, *data[:2]) + hyper["alpha"] * jnp.sum(w**2) / 2,
+        outer=lambda w, hyper, data: loss(w, *data[2:]),
+        init=lambda hyper, data: jnp.zeros(data[0].shape[1]),
+    )
+    data = (X[thirds == 0], y[thirds == 0].astype(float), X[thirds == 1], y[thirds == 1].astype(float))
+    with jax.enable_x64(True):
+        evaluate = value_and_hypergrad(problem, Implicit())
+        grid = min(float(evaluate({"alpha": a}, data)[0]) for a in np.exp(np.linspace(-12, 12, 25)))
+    return problem, data, grid
+
+
+@pytest.mark.parametrize("start", [-12.0, -6.0, 0.0, 6.0, 12.0])
+@pytest.mark.parametrize(
+    "optimizer", [HOAG(), HOAG("quadratic"), HOAG("cubic"), LBFGSB(), LBFGSB(n_starts=1)], ids=repr
+)
+def test_no_start_ends_in_a_flat_region(optimizer, start, flat_ends):
+    problem, data, grid = flat_ends
+    space = {"alpha": Real(np.exp(-12), np.exp(12), init=np.exp(start))}
+    found = tune(problem, Implicit(), optimizer, space, data, max_steps=60)
+    assert found.value <= 1.005 * grid
+    assert np.exp(-11) < float(found.hyper["alpha"]) < np.exp(11)
+
+
+def test_hoag_solves_coarsely_first_and_finely_last():
+    found = tune(RIDGE.problem, Implicit(), HOAG(), {"alpha": Real(1e-3, 1e3)}, RIDGE.data, max_steps=300)
+    tols = [e.tol for e in found.trace]
+    assert tols[0] == pytest.approx(0.09)
+    assert all(later <= earlier for earlier, later in itertools.pairwise(tols))
+    assert found.status is Status.converged
+    best = tune(RIDGE.problem, Implicit(), LBFGSB(), {"alpha": Real(1e-3, 1e3)}, RIDGE.data)
+    assert found.value == pytest.approx(best.value, rel=1e-7)
+    with pytest.raises(ValueError, match="cubic"):
+        HOAG("linear")

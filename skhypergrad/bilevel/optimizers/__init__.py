@@ -5,7 +5,8 @@
 The oracle records every evaluation; the point that is returned is chosen from that record by `tune`.
 """
 
+from skhypergrad.bilevel.optimizers.hoag import HOAG
 from skhypergrad.bilevel.optimizers.lbfgsb import LBFGSB
 from skhypergrad.bilevel.optimizers.oracle import Answer, Budget, Stop
 
-__all__ = ["LBFGSB", "Answer", "Budget", "Stop"]
+__all__ = ["HOAG", "LBFGSB", "Answer", "Budget", "Stop"]

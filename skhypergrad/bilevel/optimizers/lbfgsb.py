@@ -22,7 +22,7 @@ import scipy.optimize
 from scipy.stats import qmc
 
 from skhypergrad.bilevel.optimizers import line
-from skhypergrad.bilevel.optimizers.oracle import Answer, Budget, projected, scale_of
+from skhypergrad.bilevel.optimizers.oracle import Answer, Budget, is_done, projected, scale_of
 from skhypergrad.bilevel.solution import Status
 
 
@@ -153,20 +153,10 @@ class _Descent:
         return (answer.value - self.zero) * self.scale, answer.gradient * self.scale
 
     def _is_done(self, theta, answer) -> bool:
-        """A small projected gradient, and little to gain from it at the curvature between the last two points.
-
-        The gradient alone does not tell: far out on a plateau it is small, and the way down is long.
-        """
         slope = projected(theta, answer.gradient, self.bounds)
-        if not np.max(np.abs(slope)) <= self.pgtol:
-            return False
-        if not slope.any():
-            return True
         if self.last is None:
-            return False
-        step, change = theta - self.last.theta, answer.gradient - self.last.answer.gradient
-        curvature = step @ change
-        return bool(curvature > 0 and slope @ slope * (step @ step) / curvature / 2 <= line.GAIN * self.pgtol)
+            return is_done(slope, self.pgtol, None, None)
+        return is_done(slope, self.pgtol, theta - self.last.theta, answer.gradient - self.last.answer.gradient)
 
 
 class _Leave(Exception):

@@ -15,7 +15,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from skhypergrad.bilevel.optimizers.oracle import Answer
+from skhypergrad.bilevel.optimizers.oracle import Answer, is_done
 from skhypergrad.bilevel.solution import Status
 
 # A coarse neighbour is evaluated itself when the cubic leads closer to it than this share of the interval.
@@ -24,8 +24,6 @@ CLOSE = 0.1
 PATIENCE = 3
 # A step that is likely to be the last, on the free scale.
 SHORT = 0.1
-# What a further step must promise, in units of the slope that counts as zero.
-GAIN = 1e-3
 
 
 class Point(NamedTuple):
@@ -102,7 +100,8 @@ def descend(oracle, line, basin, tol: float, final: float, small: float, max_ste
             line[here] = point
         else:
             line.insert(here, point)
-        if _is_done(point, right if near is left and x == left.x else left if x == right.x else near, small):
+        other = right if x == left.x else left if x == right.x else near
+        if is_done(answer.gradient, small, np.array([x - other.x]), answer.gradient - other.answer.gradient):
             return Status.converged, used
         if widths[-1] <= 4 * np.finfo(float).eps * max(abs(left.x), abs(right.x)):
             return Status.stalled, used
@@ -124,14 +123,3 @@ def _next(left: Point, right: Point, widths: list[float]) -> float:
             return end.x
     # apart from both ends, or nothing would be learnt
     return float(np.clip(x, left.x + 1e-3 * width, right.x - 1e-3 * width))
-
-
-def _is_done(point: Point, other: Point, small: float) -> bool:
-    """A small slope, and little to gain from it at the curvature between two points.
-
-    The slope alone does not tell: far out on a plateau it is small, and the way down is long.
-    """
-    if not abs(point.slope) <= small:
-        return False
-    curvature = (point.slope - other.slope) / (point.x - other.x)
-    return bool(point.slope == 0 or (curvature > 0 and point.slope**2 / curvature / 2 <= GAIN * small))

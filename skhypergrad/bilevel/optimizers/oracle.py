@@ -58,6 +58,31 @@ def projected(theta, gradient, bounds) -> np.ndarray:
     return np.where(outward, 0.0, gradient)
 
 
+# What a further step must promise, in units of the slope that counts as zero.
+GAIN = 1e-3
+
+
+def is_done(slope, small: float, move, change) -> bool:
+    """Whether a projected gradient is at most `small`, and little to be gained from it at the curvature of the last move.
+
+    The gradient alone does not tell: far out on a plateau it is small, and the way down is long.
+
+    Parameters
+    ----------
+    slope : (n,) projected gradient
+    small : what counts as zero
+    move, change : (n,) of the point and of the gradient, or None before the first move
+    """
+    if not np.max(np.abs(slope)) <= small:
+        return False
+    if not slope.any():
+        return True
+    if move is None:
+        return False
+    curvature = move @ change
+    return bool(curvature > 0 and slope @ slope * (move @ move) / curvature / 2 <= GAIN * small)
+
+
 def scale_of(value: float, values) -> float:
     """What a change of the criterion is compared with: its size, or its spread over `values` where it is near zero."""
     finite = [v for v in values if np.isfinite(v)]

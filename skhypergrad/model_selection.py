@@ -28,7 +28,19 @@ from skhypergrad.adapters.pipeline import last_step
 from skhypergrad.adapters.scoring import CRITERIA, check_criterion, criterion_of
 from skhypergrad.adapters.space import split
 from skhypergrad.adapters.task import Routed, Task, check_tunable, prepare
-from skhypergrad.bilevel import LBFGSB, ConjugateGradient, Implicit, Newton, Space, Status, Stop, tune
+from skhypergrad.bilevel import (
+    HOAG,
+    LBFGSB,
+    ConjugateGradient,
+    Forward,
+    Implicit,
+    Newton,
+    Reverse,
+    Space,
+    Status,
+    Stop,
+    tune,
+)
 from skhypergrad.bilevel.solution import columns
 from skhypergrad.bilevel.space import Real
 from skhypergrad.bilevel.tune import at_bound
@@ -149,10 +161,12 @@ class HypergradSearchCV(SearchBase):
         with probabilities) or squared error is descended, and `scoring` chooses among the evaluated points.
     criterion : {"log_loss", "brier", "squared_error", "root_squared_error", "r2"}, default=None
         What is descended, whatever `scoring` is. None for the rule above.
-    method : {"auto", "implicit"} or hypergradient of `skhypergrad.bilevel`, default="auto"
-        How the loss is differentiated through the fit.
-    optimizer : {"auto", "lbfgsb"} or optimizer of `skhypergrad.bilevel`, default="auto"
-        What moves the hyperparameters.
+    method : {"auto", "implicit"}, or `Implicit`, `Reverse` or `Forward` of `skhypergrad.bilevel`, default="auto"
+        How the hypergradient is computed. An unrolled run, for instance `Reverse(Momentum(1e-3), steps=300)`, descends what
+        so many steps come to; the winner is then fitted by scikit-learn. "auto" is "implicit".
+    optimizer : {"auto", "lbfgsb", "hoag"}, or `LBFGSB` or `HOAG` of `skhypergrad.bilevel`, default="auto"
+        What follows the hypergradient. "hoag" starts at the middle of the space and looks into no other basin. "auto" is
+        "lbfgsb".
     n_starts : int or "auto", default="auto"
         Starting values of the default optimizer; more of them find narrower basins. "auto": about one per factor of 10.
     max_steps : int, default=50
@@ -234,8 +248,8 @@ class HypergradSearchCV(SearchBase):
         **SearchBase._parameter_constraints,
         "param_grid": [dict, list],
         "criterion": [StrOptions(set(CRITERIA)), None],
-        "method": [StrOptions({"auto", "implicit"}), Implicit],
-        "optimizer": [StrOptions({"auto", "lbfgsb"}), LBFGSB],
+        "method": [StrOptions({"auto", "implicit"}), Implicit, Reverse, Forward],
+        "optimizer": [StrOptions({"auto", "lbfgsb", "hoag"}), LBFGSB, HOAG],
         "n_starts": [Interval(Integral, 1, None, closed="left"), StrOptions({"auto"})],
         "max_steps": [Interval(Integral, 1, None, closed="left")],
         "tol": [Interval(RealNumber, 0, None, closed="neither")],
@@ -471,9 +485,10 @@ class HypergradSearchCV(SearchBase):
                         raise
                     return float("nan")
 
+        method = Implicit(Newton(ConjugateGradient())) if isinstance(self.method, str) else self.method
         solution = tune(
             problem,
-            Implicit(Newton(ConjugateGradient())) if isinstance(self.method, str) else self.method,
+            method,
             self._make_optimizer(),
             Space(space),
             folds.data,
@@ -484,7 +499,8 @@ class HypergradSearchCV(SearchBase):
             callback=self._progress(prefix),
         )
         answers = None
-        if solution.params is not None:
+        # what so many steps of an unrolled run come to is not what the estimator's own fit would be
+        if solution.params is not None and isinstance(method, Implicit):
             hyper = _values("", solution.hyper)
             answers = task.answers(*folds.restore(solution.params), hyper)
         return _Outcome.of(prefix, space, solution, criterion, answers)
@@ -503,6 +519,8 @@ class HypergradSearchCV(SearchBase):
     def _make_optimizer(self):
         if not isinstance(self.optimizer, str):
             return self.optimizer
+        if self.optimizer == "hoag":
+            return HOAG()
         seed = 0 if self.random_state is None else check_random_state(self.random_state).randint(2**31 - 1)
         return LBFGSB(n_starts=self.n_starts, seed=seed)
 

@@ -34,7 +34,7 @@ from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.preprocessing import FunctionTransformer, OneHotEncoder, StandardScaler
 
 from skhypergrad import BoundaryWarning, HypergradSearchCV, Real
-from skhypergrad.bilevel import LBFGS, LBFGSB, Implicit
+from skhypergrad.bilevel import HOAG, LBFGS, LBFGSB, Direct, Forward, Implicit, Momentum, Newton, Reverse
 
 WIDE = loguniform(1e-4, 1e4)
 GRID = np.geomspace(1e-4, 1e4, 60)
@@ -469,3 +469,39 @@ def test_the_result_is_bitwise_reproducible(cancer):
 def test_importing_the_package_imports_neither_jax_nor_scikit_learn():
     code = "import sys, skhypergrad; assert not {'jax', 'sklearn'} & set(sys.modules); print(skhypergrad.__version__)"
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.strip()
+
+
+@pytest.mark.parametrize(
+    "how",
+    [
+        {"optimizer": "hoag"},
+        {"optimizer": HOAG("cubic")},
+        {"method": Implicit(Newton(Direct()), linear_solver=Direct())},
+        {"method": Reverse(Momentum(2e-3, 0.9), steps=400)},
+        {"method": Reverse(Momentum(2e-3, 0.9), steps=400, window=200)},
+        {"method": Forward(Momentum(2e-3, 0.9), steps=400)},
+    ],
+    ids=lambda how: repr(next(iter(how.values())))[:30],
+)
+@pytest.mark.parametrize("kind", ["ridge", "logistic"])
+def test_every_mode_and_optimizer_ends_at_the_same_optimum(kind, how):
+    X, y = datasets.load_diabetes(return_X_y=True)
+    X = X[:150, :4]
+    if kind == "ridge":
+        model, space, y = Ridge(), {"ridge__alpha": loguniform(1e-1, 1e3)}, y[:150]
+    else:
+        model, space, y = LogisticRegression(), {"logisticregression__C": loguniform(1e-3, 1e1)}, y[:150] > 150
+    pipeline = make_pipeline(StandardScaler(), model)
+    scoring = "r2" if kind == "ridge" else "neg_log_loss"
+    usual = HypergradSearchCV(pipeline, space, scoring=scoring, cv=3).fit(X, y)
+    other = HypergradSearchCV(pipeline, space, scoring=scoring, cv=3, max_steps=200, **how).fit(X, y)
+    (name,) = space
+    assert other.status_ == "converged"
+    assert np.log(other.best_params_[name]) == pytest.approx(np.log(usual.best_params_[name]), abs=0.02)
+    np.testing.assert_allclose(other.best_score_, usual.best_score_, rtol=2e-3)
+    assert type(other.best_estimator_) is type(pipeline)
+
+
+def test_a_learning_rate_is_not_a_hyperparameter_of_the_estimator():
+    with pytest.raises(ValueError, match="cannot be unrolled"):
+        HypergradSearchCV(Ridge(), {"alpha": loguniform(1e-1, 1e3)}, method=Reverse(Newton(), steps=3))

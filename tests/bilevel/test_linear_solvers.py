@@ -156,3 +156,12 @@ def test_a_rate_that_diverges_is_told(rng):
     assert not solve(FixedPoint(0.3), matrix, b).residual <= 1
     preconditioned = solve(Neumann(), 1e6 * matrix, b, tol=1e-9, precondition=lambda v: v / 3)
     assert preconditioned.residual <= 1e-9
+
+
+@EVERY
+def test_an_unknown_that_nothing_depends_on_stays_out(solver, rng):
+    matrix, b = system(rng, 10.0)
+    matrix[:, 3] = matrix[3] = b[3] = 0
+    found = solve(solver, matrix, b)
+    assert found.residual <= 1e-10
+    assert found.x[3] == 0

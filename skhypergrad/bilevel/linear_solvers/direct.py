@@ -29,6 +29,8 @@ class Direct:
         diagonal = jnp.diagonal(matrix)
         scale = jnp.where(diagonal > 0, 1 / jnp.sqrt(jnp.where(diagonal > 0, diagonal, 1.0)), 1.0)
         symmetric = scale[:, None] * (matrix + matrix.T) / 2 * scale
+        # an unknown that nothing depends on (padding) has a row of zeros
+        symmetric = symmetric + jnp.diag(jnp.where(diagonal == 0, 1.0, 0.0))
         factor = jnp.linalg.cholesky(symmetric)
 
         def inverse(r):

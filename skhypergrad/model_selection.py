@@ -384,7 +384,7 @@ class HypergradSearchCV(SearchBase):
         self._run.X, self._run.y = X, y
         self._run.handover = _Handover(self)
         self.estimator = self._run.handover.base
-        if all(isinstance(step, _Combination) for step in self._run.plan):
+        if self._carries_solutions() and all(isinstance(step, _Combination) for step in self._run.plan):
             # nothing is left to be fitted, and scoring alone does not earn the start of processes
             self.n_jobs = None
 
@@ -454,7 +454,7 @@ class HypergradSearchCV(SearchBase):
         prefix, _ = last_step(step.estimator)
         space = {name.removeprefix(prefix): self._resumed(name, real) for name, real in step.continuous.items()}
         X, y, splits = self._run.X, self._run.y, list(self._checked_cv_orig.splits)
-        if self.refit:
+        if self.refit and self._carries_solutions():
             everything = np.arange(num_samples(X))
             splits.append((everything, everything[:1]))
         try:
@@ -499,11 +499,17 @@ class HypergradSearchCV(SearchBase):
             callback=self._progress(prefix),
         )
         answers = None
-        # what so many steps of an unrolled run come to is not what the estimator's own fit would be
-        if solution.params is not None and isinstance(method, Implicit):
+        if solution.params is not None and self._carries_solutions():
             hyper = _values("", solution.hyper)
             answers = task.answers(*folds.restore(solution.params), hyper)
         return _Outcome.of(prefix, space, solution, criterion, answers)
+
+    def _carries_solutions(self) -> bool:
+        """Whether scoring and refit take the engine's solutions over.
+
+        What so many steps of an unrolled run come to is not what the estimator's own fit would be.
+        """
+        return isinstance(self.method, (str, Implicit))
 
     def _resumed(self, name, real: Real) -> Real:
         if self._run.previous is None or name not in self._run.previous:

@@ -4,7 +4,6 @@ import textwrap
 from pathlib import Path
 
 import numpy as np
-import pytest
 
 from skhypergrad.bilevel import Status
 
@@ -19,7 +18,6 @@ def blocks(page):
         yield textwrap.dedent("\n".join(lines[: ends[0] if ends else None]))
 
 
-@pytest.mark.skipif(not DOC.exists(), reason="the tests run without the documentation")
 def test_the_training_run_of_the_engine_page():
     (code,) = blocks("guide/engine.rst")
     names: dict = {}

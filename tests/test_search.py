@@ -502,6 +502,14 @@ def test_every_mode_and_optimizer_ends_at_the_same_optimum(kind, how):
     assert type(other.best_estimator_) is type(pipeline)
 
 
+def test_an_unrolled_winner_is_fitted_by_scikit_learn(diabetes):
+    X, y = diabetes
+    space = {"alpha": loguniform(1e-1, 1e3)}
+    found = HypergradSearchCV(Ridge(), space, method=Reverse(Momentum(2e-3, 0.9), steps=5), cv=3).fit(X, y)
+    own = Ridge(**found.best_params_).fit(X, y)
+    np.testing.assert_allclose(found.best_estimator_.coef_, own.coef_, rtol=1e-12)
+
+
 def test_a_learning_rate_is_not_a_hyperparameter_of_the_estimator():
     with pytest.raises(ValueError, match="cannot be unrolled"):
         HypergradSearchCV(Ridge(), {"alpha": loguniform(1e-1, 1e3)}, method=Reverse(Newton(), steps=3))

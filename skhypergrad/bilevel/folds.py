@@ -63,7 +63,12 @@ class Fold(NamedTuple):
 
 
 class RowCombinations(NamedTuple):
-    """Directions (X - center)^T weights, for X with few rows and many features, which are never formed."""
+    """Directions (X - center)^T weights, for X with few rows and many features, which are never formed.
+
+    Attributes
+    ----------
+    X : (n_samples, n_features); center : (n_features,); weights : (n_samples, n_directions)
+    """
 
     X: np.ndarray
     center: np.ndarray
@@ -210,7 +215,7 @@ def _sparse(table: Table, fit_intercept: bool) -> Folds:
 
 @jax.jit
 def _rotation(X, weight):
-    """Tall X in an orthonormal basis of its columns, its singular vectors as well as may be, and the basis.
+    """Tall X (n, p) in an orthonormal basis of its columns, its singular vectors as well as may be, and the basis (p, p).
 
     The Gram matrix is diagonalised. It squares the condition number, so small singular vectors are mixed among themselves,
     but the basis is orthonormal to rounding, which is all that exactness needs.
@@ -222,7 +227,7 @@ def _rotation(X, weight):
 
 @jax.jit
 def _principal(X):
-    """Wide X in the basis of its singular vectors, and what combines its rows to that basis: X.T @ combination."""
+    """Wide X (n, p) in the basis of its n singular vectors, and (n, n) weights with X.T @ weights that basis."""
     left, d, _ = jnp.linalg.svd(_triangle(X.T).T, full_matrices=False)
     kept = d > max(X.shape) * jnp.finfo(d.dtype).eps * d[0]
     return left * jnp.where(kept, d, 0.0), jnp.where(kept, left / jnp.where(kept, d, 1.0), 0.0)

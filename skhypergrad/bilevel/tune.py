@@ -28,10 +28,12 @@ SCOUT = 1e-5
 
 @functools.partial(jax.jit, static_argnums=(0, 1))
 def _start(problem, axes, method, hyper, data):
-    # here it costs nothing: once for each compilation
-    _check_seen(problem, axes, method, hyper, data)
-    init = functools.partial(method.init, problem)
-    return init(hyper, data) if axes is None else jax.vmap(init, in_axes=(None, axes))(hyper, data)
+    def begin(hyper, data):
+        # while tracing, so once for each compilation, and with the shapes of one task
+        _check_seen(problem, method, hyper, data)
+        return method.init(problem, hyper, data)
+
+    return begin(hyper, data) if axes is None else jax.vmap(begin, in_axes=(None, axes))(hyper, data)
 
 
 @functools.partial(jax.jit, static_argnums=(0, 1))
@@ -91,18 +93,9 @@ def value_and_hypergrad(problem: Problem, method: Any, *, task_axes: Any = None)
     return evaluate
 
 
-def _check_seen(problem, axes, method, hyper, data):
+def _check_seen(problem, method, hyper, data):
     """Refuse a hyperparameter that the method has no derivative of: it would be a silent zero."""
     hyper, data = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype), (hyper, data))
-    if axes is not None:
-        task = {}
-
-        def keep(x):
-            task["data"] = jax.tree.map(lambda part: jax.ShapeDtypeStruct(part.shape, part.dtype), x)
-            return x
-
-        jax.eval_shape(jax.vmap(keep, in_axes=(axes,), out_axes=axes), data)
-        data = task["data"]
     names = sorted(hyper)
     graph = jax.make_jaxpr(lambda hyper, data: method.visible(problem, hyper, data))(hyper, data).jaxpr
     leaves = [name for name in names for _ in jax.tree.leaves(hyper[name])]
@@ -232,12 +225,12 @@ class _Search:
             judged=self._judgement(carry.params) if solved else float("nan"),
         )
         self.trace.append(evaluation)
-        if solved:
+        if solved and not self.restart:
             self.carries[evaluation.theta.tobytes()] = carry
             if len(self.carries) > KEPT:
                 del self.carries[next(iter(self.carries))]
-            if tol <= self.method.tol:
-                self.params[evaluation.theta.tobytes()] = carry.params
+        if solved and tol <= self.method.tol:
+            self.params[evaluation.theta.tobytes()] = carry.params
         if self.callback is not None and self.callback(evaluation):
             raise Stop(Status.interrupted)
         return Answer(value=value, gradient=gradient, carry=carry, solved=solved)
@@ -263,21 +256,24 @@ class _Search:
                     for theta in np.linspace(best, end, 5)[1:-1]:
                         self.oracle(np.array([theta]), self._near([theta]), SCOUT)
 
+    def _nearest(self, theta) -> list[np.ndarray]:
+        """Where solutions are kept, the nearest first."""
+        return sorted((np.frombuffer(key) for key in self.carries), key=lambda x: np.max(np.abs(x - theta)))
+
     def _near(self, theta):
-        """The carry of the nearest of the last solved points."""
-        if not self.carries:
-            return self.fresh
-        return self._guess(theta, next(iter(self.carries.values())))
+        """The carry of the nearest kept solution, else the starting weights'."""
+        places = self._nearest(np.asarray(theta, float))
+        return self._guess(theta, self.carries[places[0].tobytes()]) if places else self.fresh
 
     def _guess(self, theta, carry):
-        """`carry`, or what the nearest solved points predict where the method can tell.
+        """`carry`, or what the nearest kept solutions predict where the method can tell.
 
         Along one coordinate two of them do so by a straight line; it saves a Newton step or two.
         """
         if not hasattr(self.method, "predict") or not self.carries:
             return carry
         theta = np.asarray(theta, float)
-        places = sorted((np.frombuffer(key) for key in self.carries), key=lambda x: np.max(np.abs(x - theta)))
+        places = self._nearest(theta)
         near = self.carries[places[0].tobytes()]
         if len(theta) > 1 or len(places) == 1:
             return near

@@ -286,3 +286,21 @@ def test_hoag_solves_coarsely_first_and_finely_last():
     assert found.value == pytest.approx(best.value, rel=1e-7)
     with pytest.raises(ValueError, match="cubic"):
         HOAG("linear")
+
+
+@pytest.mark.parametrize("schedule", ["quadratic", "exponential", "exact"])
+def test_hoag_stays_within_its_budget(schedule):
+    oracle = Oracle(two_basins)
+    with jax.enable_x64(True):
+        status = HOAG(schedule).minimize(oracle, np.array([1.0]), (np.array([-9.4]), np.array([9.4])), Budget(7, 1e-12))
+    assert status is Status.max_steps
+    assert len(oracle.points) <= 8
+
+
+def test_hoag_asks_nothing_twice_of_answers_that_are_final():
+    oracle = Oracle(bowl)
+    with jax.enable_x64(True):
+        budget = Budget(400, 1e-6, float("inf"))
+        status = HOAG().minimize(oracle, np.array([-4.0]), (np.array([-9.0]), np.array([9.0])), budget)
+    assert status is Status.converged
+    assert len({p.tobytes() for p in oracle.points}) == len(oracle.points)

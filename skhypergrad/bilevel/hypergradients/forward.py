@@ -11,8 +11,7 @@ each number in `hyper`, all in one batch; memory does not grow with the steps.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-from typing import Any, ClassVar
+from dataclasses import dataclass
 
 import jax
 import jax.numpy as jnp
@@ -23,7 +22,7 @@ from skhypergrad.bilevel.hypergradients import unrolled
 
 @jax.tree_util.register_dataclass
 @dataclass(frozen=True)
-class Forward:
+class Forward(unrolled.Unrolled):
     """Differentiate a run along with it (see the module).
 
     Parameters
@@ -41,17 +40,6 @@ class Forward:
     ValueError
         For a solver that cannot be unrolled, and for lengths that make no sense.
     """
-
-    solver: Any
-    steps: int = field(metadata={"static": True})
-    window: int | None = field(default=None, metadata={"static": True})
-
-    restarts: ClassVar[bool] = True
-    tol: ClassVar[float] = float("inf")
-
-    def __post_init__(self):
-        object.__setattr__(self, "solver", unrolled.checked(self.solver))
-        unrolled.check_lengths(self.steps, self.window)
 
     def init(self, problem, hyper, data) -> unrolled.UnrolledCarry:
         state = unrolled.beginning(self.solver, problem, hyper, data)
@@ -124,15 +112,6 @@ class Forward:
             taken + more,
             tangent,
         )
-
-    def visible(self, problem, hyper, data):
-        """What a hyperparameter must enter to have a derivative: anything on the way through the run."""
-        return unrolled.passage(self.solver, problem, hyper, data, self.window in (None, self.steps))
-
-    sees: ClassVar[str] = unrolled.SEES
-
-    def trusts(self, evidence, tol=None) -> bool:
-        return unrolled.is_whole(evidence)
 
 
 def _split(state):

@@ -13,7 +13,6 @@ included, not of the inner optimum.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any, ClassVar
 
 import jax
 import jax.numpy as jnp
@@ -26,7 +25,7 @@ MEMORY = 1 << 26
 
 @jax.tree_util.register_dataclass
 @dataclass(frozen=True)
-class Reverse:
+class Reverse(unrolled.Unrolled):
     """Differentiate the last steps of a run, backwards (see the module).
 
     Parameters
@@ -48,17 +47,7 @@ class Reverse:
         For a solver that cannot be unrolled, and for lengths that make no sense.
     """
 
-    solver: Any
-    steps: int = field(metadata={"static": True})
-    window: int | None = field(default=None, metadata={"static": True})
     memory: int = field(default=MEMORY, metadata={"static": True})
-
-    restarts: ClassVar[bool] = True
-    tol: ClassVar[float] = float("inf")
-
-    def __post_init__(self):
-        object.__setattr__(self, "solver", unrolled.checked(self.solver))
-        unrolled.check_lengths(self.steps, self.window)
 
     def init(self, problem, hyper, data) -> unrolled.UnrolledCarry:
         return unrolled.nothing_yet(self.solver, problem, hyper, data)
@@ -86,12 +75,3 @@ class Reverse:
         return unrolled.conclude(
             self.solver, problem, hyper, data, carry, value, gradient, state, alive & on, taken + more
         )
-
-    def visible(self, problem, hyper, data):
-        """What a hyperparameter must enter to have a derivative: anything on the way through the run."""
-        return unrolled.passage(self.solver, problem, hyper, data, self.window in (None, self.steps))
-
-    sees: ClassVar[str] = unrolled.SEES
-
-    def trusts(self, evidence, tol=None) -> bool:
-        return unrolled.is_whole(evidence)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -57,14 +57,6 @@ def checked(solver):
         f"{type(solver).__name__} cannot be unrolled: its steps depend on the data through a line search. Use "
         "GradientDescent, Momentum, Nesterov, Adam or Optax here, or this solver under Implicit."
     )
-
-
-def check_lengths(steps, window):
-    """Refuse run lengths that make no sense."""
-    if steps < 1 or (window is not None and not 1 <= window <= steps):
-        raise ValueError(
-            f"steps must be at least 1 and window between 1 and steps, got steps={steps}, window={window}."
-        )
 
 
 def of(solver, hyper):
@@ -119,19 +111,6 @@ def chunk_for(state, steps, memory):
     return None if size * steps <= memory else max(math.isqrt(steps), 1)
 
 
-# What these modes have derivatives of.
-SEES = "what enters an objective, the solver's rates or, when every step is differentiated, the starting weights"
-
-
-def passage(solver, problem, hyper, data, whole):
-    """All that a run makes of the hyperparameters, from its beginning when it is differentiated as a `whole`."""
-    state = beginning(solver, problem, hyper, data)
-    if not whole:
-        state = jax.tree.map(jnp.zeros_like, state)
-    state, _ = advance(solver, problem, hyper, data, state, jnp.asarray(True))
-    return state, problem.outer(of(solver, hyper).params(state), hyper, data)
-
-
 def nothing_yet(solver, problem, hyper, data, tangent=None) -> UnrolledCarry:
     """The carry before the first call."""
     state = beginning(solver, problem, hyper, data)
@@ -154,9 +133,39 @@ def conclude(solver, problem, hyper, data, carry, value, gradient, state, alive,
     return jnp.where(whole, value, jnp.nan), jax.tree.map(lambda g: jnp.where(whole, g, jnp.nan), gradient), new
 
 
-def is_whole(evidence: Evidence) -> bool:
-    """Whether every task's run is finite."""
-    return bool(np.all(np.isfinite(np.asarray(evidence.inner_residual))))
+@dataclass(frozen=True)
+class Unrolled:
+    """A solver and how many of its steps are run and differentiated; the parameters are those of `Reverse`."""
+
+    solver: Any
+    steps: int = field(metadata={"static": True})
+    window: int | None = field(default=None, metadata={"static": True})
+
+    restarts: ClassVar[bool] = True
+    tol: ClassVar[float] = float("inf")
+    sees: ClassVar[str] = (
+        "what enters an objective, the solver's rates or, when every step is differentiated, the starting weights"
+    )
+
+    def __post_init__(self):
+        object.__setattr__(self, "solver", checked(self.solver))
+        if self.steps < 1 or (self.window is not None and not 1 <= self.window <= self.steps):
+            raise ValueError(
+                "steps must be at least 1 and window between 1 and steps, "
+                f"got steps={self.steps}, window={self.window}."
+            )
+
+    def visible(self, problem, hyper, data):
+        """What a hyperparameter must enter to have a derivative: anything on the way through the run."""
+        state = beginning(self.solver, problem, hyper, data)
+        if self.window not in (None, self.steps):
+            state = jax.tree.map(jnp.zeros_like, state)
+        state, _ = advance(self.solver, problem, hyper, data, state, jnp.asarray(True))
+        return state, problem.outer(of(self.solver, hyper).params(state), hyper, data)
+
+    def trusts(self, evidence: Evidence, tol=None) -> bool:
+        """Whether every task's run is finite."""
+        return bool(np.all(np.isfinite(np.asarray(evidence.inner_residual))))
 
 
 def _norm(tree):

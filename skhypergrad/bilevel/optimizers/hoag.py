@@ -61,28 +61,34 @@ class HOAG:
             raise ValueError(f"tolerance_decrease must be one of {sorted(SCHEDULES)}, got {self.tolerance_decrease!r}.")
 
     def minimize(self, oracle, theta, bounds, budget: Budget) -> Status:
-        floor = max(budget.inner_tol, 1e-12) if np.isfinite(budget.inner_tol) else 1e-12
-        eps = max(SCHEDULES[self.tolerance_decrease](1), floor)
+        inexact = np.isfinite(budget.inner_tol)
+        floor = budget.inner_tol if inexact else 0.0
+        schedule = SCHEDULES[self.tolerance_decrease if inexact else "exact"]
+        eps = max(schedule(1), floor)
         best = oracle(theta, None, eps)
         if not best.solved:
             return Status.inner_failed
-        values, step, move, change = [best.value], None, None, None
-        for k in range(2, budget.max_steps + 1):
+        values, step, move, change, again = [best.value], None, None, None, False
+        for k in range(2, budget.max_steps + 2):
+            if again:
+                # a point that stays is looked at once more where the tolerance has become finer
+                answer, again = oracle(theta, best.carry, eps), False
+                best = answer if answer.solved else best
+                values.append(best.value)
+                continue
             scale = scale_of(best.value, values)
             slope = projected(theta, best.gradient, bounds)
             if is_done(slope, budget.tol * scale, move, change):
                 if eps <= floor:
                     return Status.converged
                 # a small gradient at a coarse tolerance says little
-                eps = max(floor, eps / 100)
-                best = self._answer(oracle, theta, best, eps)
-                values.append(best.value)
+                eps, again = max(floor, eps / 100), True
                 continue
             if step is None:
                 step = 1 / np.linalg.norm(slope)
             new = np.clip(theta + np.clip(-step * slope, -self.longest, self.longest), *bounds)
             trial = new - theta
-            coarse, eps = eps, max(floor, min(eps, SCHEDULES[self.tolerance_decrease](k)))
+            coarse, eps = eps, max(floor, min(eps, schedule(k)))
             answer = oracle(new, best.carry, eps)
             allowed = scale * (coarse + eps) + coarse * np.linalg.norm(trial) - trial @ trial / (2 * step)
             if answer.solved and answer.value <= best.value + allowed:
@@ -92,12 +98,7 @@ class HOAG:
                 step *= self.grow
             else:
                 # half of the move that was made, which may have been cut short
-                step = self.shrink * np.linalg.norm(trial) / np.linalg.norm(slope)
+                step, again = self.shrink * np.linalg.norm(trial) / np.linalg.norm(slope), coarse > eps
                 if np.max(np.abs(trial)) <= 1e-10 * np.max(np.abs(theta), initial=1.0):
                     return Status.stalled
-                best = self._answer(oracle, theta, best, eps) if coarse > eps else best
         return Status.max_steps
-
-    def _answer(self, oracle, theta, best, eps):
-        answer = oracle(theta, best.carry, eps)
-        return answer if answer.solved else best

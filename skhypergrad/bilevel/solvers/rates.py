@@ -40,13 +40,15 @@ def at(rate: Any, step, params: Any) -> Any:
             )
         return leaf[jnp.minimum(step, leaf.shape[0] - 1)] if leaf.ndim else leaf
 
-    if jax.tree_util.treedef_is_leaf(jax.tree.structure(rate)):
+    given: Any = jax.tree.structure(rate)
+    expected: Any = jax.tree.structure(params)
+    if jax.tree_util.treedef_is_leaf(given):
         value = now(rate)
         return jax.tree.map(lambda _: value, params)
-    if str(jax.tree.structure(rate)) != str(jax.tree.structure(params)):
+    if given != expected:
         raise ValueError(
-            f"Rates per leaf must have the structure of the parameters, {jax.tree.structure(params)}, "
-            f"got {jax.tree.structure(rate)}."
+            f"Rates per leaf must have the structure of the parameters, {expected}, got {given}. Give such a pytree, or one "
+            "rate for all leaves."
         )
     return jax.tree.map(now, rate)
 

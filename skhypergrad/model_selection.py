@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import time
 import warnings
 from copy import deepcopy
@@ -10,6 +11,7 @@ from numbers import Real as RealNumber
 from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
+import optax
 from sklearn.base import clone
 from sklearn.exceptions import ConvergenceWarning, FitFailedWarning
 from sklearn.model_selection import ParameterGrid
@@ -32,8 +34,10 @@ from skhypergrad.bilevel import (
     HOAG,
     LBFGSB,
     ConjugateGradient,
+    FirstOrder,
     Forward,
     Implicit,
+    Nesterov,
     Newton,
     Reverse,
     Space,
@@ -48,6 +52,17 @@ from skhypergrad.exceptions import BoundaryWarning
 
 # Cells of X up to which one BLAS thread is faster than several, and immune to other work on the machine.
 SINGLE_THREADED = 1 << 21
+
+
+# Steps of the inner solver in the unrolled modes that are called by name: of a whole run, and between two updates.
+UNROLLED_STEPS = 300
+ONLINE_STEPS = 10
+
+
+@functools.cache
+def _adam(longest: float, max_steps: int):
+    """Adam with steps that shrink to zero; cached because compiled code is keyed by the object."""
+    return optax.adam(optax.cosine_decay_schedule(longest, max_steps))
 
 
 class _FixedSplits:
@@ -161,12 +176,14 @@ class HypergradSearchCV(SearchBase):
         with probabilities) or squared error is descended, and `scoring` chooses among the evaluated points.
     criterion : {"log_loss", "brier", "squared_error", "root_squared_error", "r2"}, default=None
         What is descended, whatever `scoring` is. None for the rule above.
-    method : {"auto", "implicit"}, or `Implicit`, `Reverse` or `Forward` of `skhypergrad.bilevel`, default="auto"
-        How the hypergradient is computed. An unrolled run, for instance `Reverse(Momentum(1e-3), steps=300)`, descends what
-        so many steps come to; the winner is then fitted by scikit-learn. "auto" is "implicit".
-    optimizer : {"auto", "lbfgsb", "hoag"}, or `LBFGSB` or `HOAG` of `skhypergrad.bilevel`, default="auto"
-        What follows the hypergradient. "hoag" starts at the middle of the space and looks into no other basin. "auto" is
-        "lbfgsb".
+    method : {"auto", "implicit", "reverse", "forward", "online"}, or `Implicit`, `Reverse` or `Forward`, default="auto"
+        How the hypergradient is computed. "auto" is "implicit": how the optimum of the fit moves. "reverse" and "forward"
+        differentiate 300 preconditioned steps of Nesterov's method instead, "online" moves the hyperparameters after every 10
+        steps of one run; an object of `skhypergrad.bilevel` says it all, for instance `Reverse(Momentum(1e-3), steps=300)`.
+        Unrolled, what is descended is what so many steps come to; the winner is then fitted by scikit-learn.
+    optimizer : {"auto", "lbfgsb", "hoag", "adam"}, or `LBFGSB`, `HOAG` or `FirstOrder`, default="auto"
+        What follows the hypergradient; objects are those of `skhypergrad.bilevel`. "hoag" and "adam" start at the middle of
+        the space and look into no other basin. "auto" is "lbfgsb", and "adam" where `method="online"`.
     n_starts : int or "auto", default="auto"
         Starting values of the default optimizer; more of them find narrower basins. "auto": about one per factor of 10.
     max_steps : int, default=50
@@ -248,8 +265,8 @@ class HypergradSearchCV(SearchBase):
         **SearchBase._parameter_constraints,
         "param_grid": [dict, list],
         "criterion": [StrOptions(set(CRITERIA)), None],
-        "method": [StrOptions({"auto", "implicit"}), Implicit, Reverse, Forward],
-        "optimizer": [StrOptions({"auto", "lbfgsb", "hoag"}), LBFGSB, HOAG],
+        "method": [StrOptions({"auto", "implicit", "reverse", "forward", "online"}), Implicit, Reverse, Forward],
+        "optimizer": [StrOptions({"auto", "lbfgsb", "hoag", "adam"}), LBFGSB, HOAG, FirstOrder],
         "n_starts": [Interval(Integral, 1, None, closed="left"), StrOptions({"auto"})],
         "max_steps": [Interval(Integral, 1, None, closed="left")],
         "tol": [Interval(RealNumber, 0, None, closed="neither")],
@@ -361,6 +378,13 @@ class HypergradSearchCV(SearchBase):
 
     def _check_input_parameters(self, X, y, split_params):
         """Everything that can be refused is refused here, before the first compilation."""
+        if self.method == "online" and not (
+            self.optimizer in ("auto", "adam") or isinstance(self.optimizer, FirstOrder)
+        ):
+            raise ValueError(
+                f"method='online' changes the hyperparameters while the weights move, and optimizer={self.optimizer!r} needs "
+                "a criterion that stays: use optimizer='adam', or method='forward'."
+            )
         if y is None and get_tags(self.estimator).target_tags.required:
             raise ValueError(f"{type(self).__name__} requires y to be passed, but the target y is None.")
         self._run.plan = self._make_plan()
@@ -485,19 +509,22 @@ class HypergradSearchCV(SearchBase):
                         raise
                     return float("nan")
 
-        method = Implicit(Newton(ConjugateGradient())) if isinstance(self.method, str) else self.method
         solution = tune(
             problem,
-            method,
-            self._make_optimizer(),
+            self._make_method(task),
+            self._make_optimizer(Space(space)),
             Space(space),
             folds.data,
             task_axes=folds.axes,
+            restart=False if self.method == "online" else None,
             max_steps=self.max_steps,
             tol=self.tol,
             judge=judge,
             callback=self._progress(prefix),
         )
+        if self.method == "online" and solution.params is not None:
+            # a good moment of unfinished weights says nothing of the fit to come: what the run has come to does
+            solution = _at_the_end(solution, Space(space))
         answers = None
         if solution.params is not None and self._carries_solutions():
             hyper = _values("", solution.hyper)
@@ -509,7 +536,7 @@ class HypergradSearchCV(SearchBase):
 
         What so many steps of an unrolled run come to is not what the estimator's own fit would be.
         """
-        return isinstance(self.method, (str, Implicit))
+        return isinstance(self.method, Implicit) or self.method in ("auto", "implicit")
 
     def _resumed(self, name, real: Real) -> Real:
         if self._run.previous is None or name not in self._run.previous:
@@ -522,11 +549,28 @@ class HypergradSearchCV(SearchBase):
         scorers, refit_metric = self._get_scorers()
         return individual_scorers(scorers).get(refit_metric if isinstance(refit_metric, str) else "score")
 
-    def _make_optimizer(self):
+    def _make_method(self, task):
+        if not isinstance(self.method, str):
+            return self.method
+        solver = Nesterov(task.learning_rate, 0.9, preconditioned=True)
+        if self.method == "online":
+            return Forward(solver, ONLINE_STEPS)
+        if self.method == "reverse":
+            return Reverse(solver, UNROLLED_STEPS)
+        if self.method == "forward":
+            return Forward(solver, UNROLLED_STEPS)
+        return Implicit(Newton(ConjugateGradient()))
+
+    def _make_optimizer(self, space):
         if not isinstance(self.optimizer, str):
             return self.optimizer
         if self.optimizer == "hoag":
             return HOAG()
+        if self.optimizer == "adam" or (self.optimizer == "auto" and self.method == "online"):
+            # from the middle to either end in a third of the steps, and slower and slower
+            low, high = space.region()
+            longest = 1.5 * np.max(high - low) / self.max_steps
+            return FirstOrder(_adam(float(longest), self.max_steps))
         seed = 0 if self.random_state is None else check_random_state(self.random_state).randint(2**31 - 1)
         return LBFGSB(n_starts=self.n_starts, seed=seed)
 
@@ -548,6 +592,12 @@ class HypergradSearchCV(SearchBase):
         return progress
 
 
+def _at_the_end(solution, space):
+    """The last evaluated point in place of the best."""
+    last = next(e for e in reversed(solution.trace) if e.solved)
+    return solution._replace(hyper=last.hyper, value=last.value, gradient=space.natural(last.gradient, last.hyper))
+
+
 class _Outcome(NamedTuple):
     """What one continuous search found."""
 
@@ -565,7 +615,7 @@ class _Outcome(NamedTuple):
         gradient = box.pull_back(solution.gradient, solution.hyper)
         sides: dict = {}
         if solution.params is not None:
-            for (name, _), side in zip(box.coordinates(), at_bound(theta, gradient, box.bounds()), strict=True):
+            for (name, _), side in zip(box.coordinates(), at_bound(theta, gradient, box.region()), strict=True):
                 if side:
                     sides.setdefault(prefix + name, set()).add("lower" if side < 0 else "upper")
         values = _values(prefix, solution.hyper)

@@ -17,6 +17,7 @@ from skhypergrad.bilevel import (
     Adam,
     ConjugateGradient,
     Direct,
+    FirstOrder,
     FixedPoint,
     Forward,
     GradientDescent,
@@ -29,6 +30,7 @@ from skhypergrad.bilevel import (
     Optax,
     Problem,
     Reverse,
+    Several,
     criteria,
     losses,
 )
@@ -61,7 +63,18 @@ HYPERGRADIENTS = [
     Implicit(tol=1e-10, linear_solver=NormalConjugateGradient()),
     Implicit(tol=1e-10, linear_solver=Neumann(max_steps=5000)),
 ]
-OPTIMIZERS = [LBFGSB(), LBFGSB(n_starts=1, n_descents=1), HOAG(), HOAG("quadratic"), HOAG("cubic"), HOAG("exact")]
+# hypergradients made of others, with tests of their own
+COMPOSED = [Several(Implicit())]
+OPTIMIZERS = [
+    LBFGSB(),
+    LBFGSB(n_starts=1, n_descents=1),
+    HOAG(),
+    HOAG("quadratic"),
+    HOAG("cubic"),
+    HOAG("exact"),
+    FirstOrder(optax.adam(0.3)),
+    FirstOrder(optax.sgd(0.1, momentum=0.5)),
+]
 
 
 def name(component) -> str:

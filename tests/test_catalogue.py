@@ -28,7 +28,10 @@ def strategies_of(module):
             {type(x) for x in catalogue.SOLVERS} | {type(make(0.1, 0.5)) for make in catalogue.UNROLLABLE.values()},
             strategies_of(solvers),
         ),
-        ({type(x) for x in catalogue.HYPERGRADIENTS} | set(catalogue.UNROLLED), strategies_of(hypergradients)),
+        (
+            {type(x) for x in catalogue.HYPERGRADIENTS + catalogue.COMPOSED} | set(catalogue.UNROLLED),
+            strategies_of(hypergradients),
+        ),
         ({type(x) for x in catalogue.OPTIMIZERS}, strategies_of(optimizers)),
     ],
     ids=["losses", "criteria", "linear solvers", "solvers", "hypergradients", "optimizers"],

@@ -474,6 +474,11 @@ def test_importing_the_package_imports_neither_jax_nor_scikit_learn():
 @pytest.mark.parametrize(
     "how",
     [
+        {"method": "implicit", "optimizer": "lbfgsb"},
+        {"method": "reverse"},
+        {"method": "forward"},
+        {"method": "online"},
+        {"optimizer": "adam"},
         {"optimizer": "hoag"},
         {"optimizer": HOAG("cubic")},
         {"method": Implicit(Newton(Direct()), linear_solver=Direct())},
@@ -481,7 +486,7 @@ def test_importing_the_package_imports_neither_jax_nor_scikit_learn():
         {"method": Reverse(Momentum(2e-3, 0.9), steps=400, window=200)},
         {"method": Forward(Momentum(2e-3, 0.9), steps=400)},
     ],
-    ids=lambda how: repr(next(iter(how.values())))[:30],
+    ids=lambda how: ", ".join(repr(value)[:30] for value in how.values()),
 )
 @pytest.mark.parametrize("kind", ["ridge", "logistic"])
 def test_every_mode_and_optimizer_ends_at_the_same_optimum(kind, how):

@@ -144,6 +144,7 @@ class Task:
         with jax.enable_x64(True):
             folds = cut(self._table(), squared=squared, fit_intercept=self.fit_intercept)
         model = LinearModel(target.loss, adapter.strength, folds.fit_intercept)
+        self.learning_rate = model.learning_rate(target.y.shape[1])
         return folds, held_out(model, CRITERIA[criterion])
 
     def _table(self) -> Table:

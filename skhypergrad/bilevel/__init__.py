@@ -1,6 +1,6 @@
 """The engine: bilevel problems in pure JAX, usable without scikit-learn."""
 
-from skhypergrad.bilevel.hypergradients import Evidence, Forward, Implicit, Reverse
+from skhypergrad.bilevel.hypergradients import Evidence, Forward, Implicit, Reverse, Several
 from skhypergrad.bilevel.linear_solvers import (
     ConjugateGradient,
     Direct,
@@ -10,7 +10,7 @@ from skhypergrad.bilevel.linear_solvers import (
     NormalConjugateGradient,
 )
 from skhypergrad.bilevel.models import LinearModel, LinearParams, held_out
-from skhypergrad.bilevel.optimizers import HOAG, LBFGSB, Answer, Budget, Stop
+from skhypergrad.bilevel.optimizers import HOAG, LBFGSB, Answer, Budget, FirstOrder, Path, Stop, Visit
 from skhypergrad.bilevel.problem import Problem
 from skhypergrad.bilevel.solution import Evaluation, Solution, Status
 from skhypergrad.bilevel.solvers import LBFGS, Adam, GradientDescent, Momentum, Nesterov, Newton, Optax
@@ -28,6 +28,7 @@ __all__ = [
     "Direct",
     "Evaluation",
     "Evidence",
+    "FirstOrder",
     "FixedPoint",
     "Forward",
     "GradientDescent",
@@ -41,13 +42,16 @@ __all__ = [
     "Newton",
     "NormalConjugateGradient",
     "Optax",
+    "Path",
     "Problem",
     "Real",
     "Reverse",
+    "Several",
     "Solution",
     "Space",
     "Status",
     "Stop",
+    "Visit",
     "held_out",
     "tune",
     "value_and_hypergrad",

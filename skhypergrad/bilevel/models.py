@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from skhypergrad.bilevel import penalties
+from skhypergrad.bilevel import losses, penalties
 from skhypergrad.bilevel.matrices import TwoPrecisions, squares
 from skhypergrad.bilevel.problem import Problem, lowered
 
@@ -47,6 +47,16 @@ class LinearModel:
     strength: Callable
     fit_intercept: bool = True
 
+    def learning_rate(self, n_outputs: int) -> float:
+        """A rate at which preconditioned gradient steps are not too long, wherever they lead.
+
+        The preconditioner is the Hessian's diagonal at raw predictions of zero. There the squared and the logistic loss have
+        their largest curvature; the softmax of c classes has 1/c - 1/c**2 on the diagonal, and 1/2 at most anywhere (Böhning
+        1992). The rest allows for what is not on the diagonal.
+        """
+        largest = n_outputs**2 / (2 * (n_outputs - 1)) if self.loss is losses.multinomial else 1.0
+        return 0.7 / largest
+
     def init(self, hyper, data) -> LinearParams:
         outputs = data.train.y.shape[-1]
         coef = jnp.zeros((data.train.X.shape[-1], outputs), data.train.y.dtype)
@@ -69,9 +79,8 @@ class LinearModel:
         rows = data.train
         raw = self.raw(params, rows.X, data.offset)
         curvature = rows.weight[:, None] * self._curvature(raw, rows.y)
-        tiny = jnp.finfo(raw.dtype).tiny
-        coef_scale = squares(rows.X, curvature) + self._penalised(params.coef, hyper, data) + tiny
-        intercept_scale = jnp.sum(curvature, axis=0) + tiny
+        coef_scale = _positive(squares(rows.X, curvature) + self._penalised(params.coef, hyper, data))
+        intercept_scale = _positive(jnp.sum(curvature, axis=0))
 
         def apply(v):
             return LinearParams(
@@ -107,6 +116,11 @@ class LinearModel:
 
         # one output after the other: all at once would take memory, and a copy of the code for each compilation time
         return jax.lax.map(along, jnp.arange(raw.shape[-1])).T
+
+
+def _positive(scale):
+    """1 where there is nothing, in padding: a tiny number in place of zero has no finite derivative."""
+    return jnp.where(scale > 0, scale, 1.0)
 
 
 def _of_features(coef, data):

@@ -11,7 +11,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
@@ -28,8 +28,10 @@ class Problem:
     ----------
     inner : callable, (params, hyper, data) -> scalar
         Training objective; smooth and, for `Implicit`, with a unique minimiser.
-    outer : callable, (params, hyper, data) -> scalar
-        Validation objective; may depend on `hyper` explicitly.
+    outer : callable, (params, hyper, data) -> scalar, or dict of str to such a callable
+        Validation objective; may depend on `hyper` explicitly. A dict gives each hyperparameter, by name, an objective of
+        its own, for instance a learning rate the training loss; the first one is the value that is reported and by which
+        the best point is chosen. For `FirstOrder`.
     init : callable, (hyper, data) -> params
         Starting weights; may depend on `hyper` (a learned initialisation).
     batch : callable, (data, step) -> data, default=None
@@ -49,11 +51,20 @@ class Problem:
     """
 
     inner: Callable
-    outer: Callable
+    outer: Any
     init: Callable
     batch: Callable | None = None
     precondition: Callable | None = None
     lower: Callable | None = None
+
+    def __post_init__(self):
+        if isinstance(self.outer, Mapping):
+            # pairs can be hashed
+            object.__setattr__(self, "outer", tuple(self.outer.items()))
+
+    @property
+    def has_several_objectives(self) -> bool:
+        return isinstance(self.outer, tuple)
 
 
 class Operator(NamedTuple):

@@ -17,9 +17,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
+
+from skhypergrad.bilevel.region import Region, Sum
 
 LINEAR_UNITS = 10.0
 
@@ -38,11 +40,16 @@ class Real:
         `()` for a scalar; `(n_targets,)` for a value per target, and so on. The bounds hold for every element.
     init : float or array of `shape`, default=None
         A point the search starts from besides its own; None for the middle of the box on the chosen scale.
+    budget : float, default=None
+        What the elements sum up to at most; on the linear scale, for `FirstOrder` and `HOAG`.
+    total : float, default=None
+        What the elements sum up to exactly: with low=0 a simplex. As `budget`, and instead of it.
 
     Raises
     ------
     ValueError
-        By `check`, when the search begins: bounds reversed, not finite, or not positive on the log scale.
+        By `check`, when the search begins: bounds reversed, not finite, or not positive on the log scale; a sum that the
+        bounds do not allow.
     """
 
     low: float
@@ -50,6 +57,8 @@ class Real:
     scale: Literal["log", "linear"] = "log"
     shape: tuple[int, ...] = ()
     init: float | None = None
+    budget: float | None = None
+    total: float | None = None
 
     def check(self, name: str) -> None:
         """Raise ValueError, naming the hyperparameter, unless the box is usable."""
@@ -74,6 +83,27 @@ class Real:
                     f"init of {name!r} must lie in [{self.low}, {self.high}] and have the shape () or {self.shape}, "
                     f"got {self.init!r}."
                 )
+        self._check_sum(name)
+
+    def _check_sum(self, name: str) -> None:
+        if self.sums is None:
+            return
+        word = "budget" if self.total is None else "total"
+        if self.budget is not None and self.total is not None:
+            raise ValueError(f"{name!r} has a budget and a total; the total alone says it.")
+        if self.scale != "linear":
+            raise ValueError(f"The {word} of {name!r} is a bound on a sum, and needs scale='linear'.")
+        least, most = self.size * self.low, self.size * self.high
+        value = self.sums[1]
+        if not least <= value <= most:
+            raise ValueError(f"The {word} of {name!r}, {value}, must lie between {least} and {most}, as its bounds do.")
+
+    @property
+    def sums(self) -> tuple[float, float] | None:
+        """What the elements sum up to at least and at most, on the natural scale; None for anything."""
+        if self.total is not None:
+            return self.total, self.total
+        return None if self.budget is None else (-np.inf, self.budget)
 
     @property
     def size(self) -> int:
@@ -84,16 +114,15 @@ class Real:
             return np.log(value)
         return LINEAR_UNITS * (np.asarray(value) - self.low) / (self.high - self.low)
 
-    def to_hyper(self, theta):
+    def to_hyper(self, theta, xp: Any = np):
         """The natural value; rounding neither leaves the box nor misses a bound."""
-        theta = np.asarray(theta, float)
-        value = np.exp(theta) if self.scale == "log" else self.low + (self.high - self.low) * theta / LINEAR_UNITS
-        value = np.where(theta <= self.to_theta(self.low), self.low, value)
-        return np.where(theta >= self.to_theta(self.high), self.high, np.clip(value, self.low, self.high))
+        value = xp.exp(theta) if self.scale == "log" else self.low + (self.high - self.low) * theta / LINEAR_UNITS
+        value = xp.where(theta <= self.to_theta(self.low), self.low, value)
+        return xp.where(theta >= self.to_theta(self.high), self.high, xp.clip(value, self.low, self.high))
 
-    def slope(self, value):
+    def slope(self, value, xp: Any = np):
         """The derivative of the natural value with respect to theta."""
-        return value if self.scale == "log" else np.full(np.shape(value), (self.high - self.low) / LINEAR_UNITS)
+        return value if self.scale == "log" else xp.full(xp.shape(value), (self.high - self.low) / LINEAR_UNITS)
 
 
 class Space:
@@ -107,6 +136,11 @@ class Space:
     ------
     ValueError
         When a box is unusable (see `Real`) or there is none.
+
+    Notes
+    -----
+    Two spaces are equal when they map alike; where a search starts does not matter. `xp` is `numpy`, or `jax.numpy` within
+    compiled code.
     """
 
     def __init__(self, reals: Mapping[str, Real]):
@@ -117,44 +151,68 @@ class Space:
         self.reals = dict(reals)
         sizes = [real.size for real in self.reals.values()]
         self._ends = np.cumsum(sizes)[:-1]
+        self._maps = tuple((name, r.low, r.high, r.scale, r.shape) for name, r in self.reals.items())
 
     def __repr__(self):
         return f"Space({self.reals!r})"
 
-    def _flat(self, pieces) -> np.ndarray:
+    def __eq__(self, other):
+        return isinstance(other, Space) and self._maps == other._maps
+
+    def __hash__(self):
+        return hash(self._maps)
+
+    def _flat(self, pieces, xp: Any = np):
         arrays = [
-            np.broadcast_to(np.asarray(piece, float), real.shape)
+            xp.broadcast_to(xp.asarray(piece, float), real.shape)
             for piece, real in zip(pieces, self.reals.values(), strict=True)
         ]
-        return np.concatenate([array.ravel() for array in arrays])
+        return xp.concatenate([array.ravel() for array in arrays])
 
     def theta(self, hyper: Mapping) -> np.ndarray:
         """Free-scale vector of a dict of natural values (scalars are broadcast to their shape)."""
         return self._flat([real.to_theta(hyper[name]) for name, real in self.reals.items()])
 
-    def hyper(self, theta) -> dict[str, np.ndarray]:
+    def hyper(self, theta, xp: Any = np) -> dict[str, Any]:
         """Dict of natural values, float64 arrays of each `Real`'s shape."""
-        pieces = np.split(np.asarray(theta, float), self._ends)
+        pieces = xp.split(xp.asarray(theta, float), self._ends)
         return {
-            name: np.asarray(real.to_hyper(piece.reshape(real.shape)))
+            name: xp.asarray(real.to_hyper(piece.reshape(real.shape), xp))
             for (name, real), piece in zip(self.reals.items(), pieces, strict=True)
         }
 
-    def pull_back(self, gradient: Mapping, hyper: Mapping) -> np.ndarray:
+    def pull_back(self, gradient: Mapping, hyper: Mapping, xp: Any = np):
         """d f / d theta from d f / d hyper, by the chain rule of the bijection."""
-        return self._flat([np.asarray(gradient[n]) * real.slope(hyper[n]) for n, real in self.reals.items()])
+        slopes = {name: real.slope(hyper[name], xp) for name, real in self.reals.items()}
+        return self._flat([xp.asarray(gradient[name]) * slope for name, slope in slopes.items()], xp)
 
-    def bounds(self) -> tuple[np.ndarray, np.ndarray]:
-        """Lower and upper corner of the box on the free scale."""
+    def natural(self, gradient, hyper: Mapping) -> dict[str, np.ndarray]:
+        """d f / d hyper from d f / d theta: the inverse of `pull_back`."""
+        pieces = np.split(np.asarray(gradient, float), self._ends)
+        return {
+            name: piece.reshape(real.shape) / real.slope(hyper[name])
+            for (name, real), piece in zip(self.reals.items(), pieces, strict=True)
+        }
+
+    def region(self) -> Region:
+        """What the free scale may be: the box, and the sums."""
         low = self._flat([real.to_theta(real.low) for real in self.reals.values()])
         high = self._flat([real.to_theta(real.high) for real in self.reals.values()])
-        return low, high
+        sums, start = [], 0
+        for real in self.reals.values():
+            stop = start + real.size
+            if real.sums is not None:
+                unit = (real.high - real.low) / LINEAR_UNITS
+                sums.append(Sum(start, stop, *((value - real.size * real.low) / unit for value in real.sums)))
+            start = stop
+        return Region(low, high, tuple(sums))
 
     def init(self) -> np.ndarray:
-        """Where a search begins: each `init` where given, else the middle of the box."""
-        low, high = self.bounds()
+        """Where a search begins: each `init` where given, else the middle of the box; within the sums."""
+        region = self.region()
         given = self._flat([np.nan if r.init is None else r.to_theta(r.init) for r in self.reals.values()])
-        return np.where(np.isnan(given), (low + high) / 2, given)
+        theta = np.where(np.isnan(given), (region.low + region.high) / 2, given)
+        return np.array(region.project(theta), float) if region.sums else theta
 
     def coordinates(self) -> list[tuple[str, tuple[int, ...]]]:
         """Name and index of every element of theta, for messages."""

@@ -11,7 +11,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from skhypergrad.bilevel.optimizers import Answer, Budget, Stop
+from skhypergrad.bilevel.hypergradients import Several
+from skhypergrad.bilevel.optimizers import Answer, Budget, Path, Stop, Visit
 from skhypergrad.bilevel.optimizers.oracle import is_stationary
 from skhypergrad.bilevel.problem import Problem
 from skhypergrad.bilevel.solution import Evaluation, Solution, Status
@@ -21,6 +22,9 @@ from skhypergrad.bilevel.space import Real, Space
 # their distance.
 KEPT = 16
 REACH = 1.5
+
+# Moves of an online run in one compiled program.
+CHUNK = 100
 
 # Inner tolerance of the points that only a judge will look at.
 SCOUT = 1e-5
@@ -44,6 +48,41 @@ def _step(problem, axes, method, hyper, data, carry, tol):
     value, gradient, carry = jax.vmap(step, in_axes=(None, axes, 0, None))(hyper, data, carry, tol)
     mean = functools.partial(jnp.mean, axis=0)
     return mean(value), jax.tree.map(mean, gradient), carry
+
+
+@functools.partial(jax.jit, static_argnums=(0, 1, 2, 3, 4, 5, 6))
+def _follow(problem, axes, space, rule, length, restart, tol, method, data, fresh, begin, steps):
+    """`steps` moves, `length` at most: where they end, (value, number, params) of the best, and what every point answered."""
+    region = space.region()
+
+    def move(loop, i):
+        theta, memory, carry, best = loop
+        hyper = space.hyper(theta, jnp)
+        value, gradient, new = _step(problem, axes, method, hyper, data, fresh if restart else carry, tol)
+        gradient = space.pull_back(gradient, hyper, jnp)
+        finite = jnp.isfinite(value) & jnp.all(jnp.isfinite(gradient))
+        solved = finite & method.trusts(new.evidence, tol)
+        best = _select(solved & (value < best[0]), (value, i, new.params), best)
+        onward, memory = rule(theta, jnp.where(finite, gradient, jnp.nan), memory)
+        loop = region.project(onward), memory, _select(finite, new, fresh), best
+        return loop, (theta, value, gradient, finite, solved, new.evidence)
+
+    def stay(loop, i):
+        return loop, jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), jax.eval_shape(move, loop, i)[1])
+
+    best = jnp.asarray(jnp.inf), jnp.asarray(0), fresh.params
+    return jax.lax.scan(
+        lambda loop, i: jax.lax.cond(i < steps, move, stay, loop, i), (*begin, best), jnp.arange(length)
+    )
+
+
+def _select(condition, new, old):
+    return jax.tree.map(lambda new, old: jnp.where(condition, new, old), new, old)
+
+
+def _with_objectives(problem, method):
+    """The method, one for each objective where the problem has several."""
+    return Several(method) if problem.has_several_objectives else method
 
 
 def value_and_hypergrad(problem: Problem, method: Any, *, task_axes: Any = None) -> Callable:
@@ -83,6 +122,8 @@ def value_and_hypergrad(problem: Problem, method: Any, *, task_axes: Any = None)
     1.0 -2.0
     """
 
+    method = _with_objectives(problem, method)
+
     def evaluate(hyper, data=None):
         hyper = {name: jnp.asarray(value, float) for name, value in hyper.items()}
         data = jax.tree.map(jnp.asarray, data)
@@ -102,8 +143,9 @@ def _check_seen(problem, method, hyper, data):
     used = {id(v) for equation in graph.eqns for v in equation.invars} | {id(v) for v in graph.outvars}
     unseen = sorted({n for n, v in zip(leaves, graph.invars, strict=False) if id(v) not in used})
     if unseen:
+        name = type(method.method if isinstance(method, Several) else method).__name__
         raise ValueError(
-            f"{type(method).__name__} has no derivative with respect to {', '.join(map(repr, unseen))}: it sees "
+            f"{name} has no derivative with respect to {', '.join(map(repr, unseen))}: it sees "
             f"{method.sees}. Use it there, or leave it out; learning rates, momenta and starting weights are seen by "
             "Reverse and Forward."
         )
@@ -158,27 +200,44 @@ def tune(
         better. Computed in float64. When no point could be verified, value is NaN and the status says so.
     """
     space = space if isinstance(space, Space) else Space(space)
+    _check_optimizer(problem, optimizer, space)
+    method = _with_objectives(problem, method)
     restart = method.restarts if restart is None else restart
     with jax.enable_x64(True):
         search = _Search(problem, method, space, jax.tree.map(jnp.asarray, data), task_axes, restart, judge, callback)
         try:
-            status = optimizer.minimize(search.oracle, space.init(), space.bounds(), Budget(max_steps, tol, method.tol))
+            budget = Budget(max_steps, tol, float(method.tol))
+            status = optimizer.minimize(search, space.init(), space.region(), budget)
             search.scout()
         except Stop as stop:
             status = stop.status
         return search.conclude(status, tol)
 
 
+def _check_optimizer(problem, optimizer, space):
+    """Refuse what an optimizer cannot do."""
+    name = type(optimizer).__name__
+    if space.region().sums and not optimizer.honours_sums:
+        raise ValueError(f"{name} knows boxes only; for a budget or a total take FirstOrder or HOAG.")
+    if problem.has_several_objectives and optimizer.needs_descent:
+        raise ValueError(
+            f"{name} needs one objective that its steps decrease; several outer objectives have none: take FirstOrder."
+        )
+
+
 class _Search:
-    """The record of one `tune`: evaluates, remembers, verifies."""
+    """The oracle of one `tune`, and its record: evaluates, remembers, verifies."""
 
     def __init__(self, problem, method, space, data, axes, restart, judge, callback):
         self.problem, self.method, self.space = problem, method, space
         self.data, self.axes, self.restart = data, axes, restart
         self.judge, self.callback = judge, callback
         self.trace: list[Evaluation] = []
+        # an unrolled run that goes on: what a point answers depends on when it is asked
+        self.online = method.restarts and not restart
         self.carries: dict[bytes, Any] = {}
-        self.params: dict[bytes, Any] = {}
+        # by the number of the evaluation
+        self.params: dict[int, Any] = {}
         self.began = time.perf_counter()
         hyper = self._array(space.hyper(space.init()))
         self.fresh = _start(problem, axes, method, hyper, data)
@@ -187,7 +246,7 @@ class _Search:
     def _array(hyper):
         return {name: jnp.asarray(value, jnp.float64) for name, value in hyper.items()}
 
-    def oracle(self, theta, carry, tol) -> Answer:
+    def __call__(self, theta, carry, tol) -> Answer:
         """Evaluate at theta; an evaluation that fails from a warm start is repeated from the starting weights."""
         warm = carry is not None and not self.restart
         guess = self._guess(theta, carry) if warm else self.fresh
@@ -205,12 +264,46 @@ class _Search:
         value, gradient = float(value), self.space.pull_back(gradient, hyper)
         finite = np.isfinite(value) and np.all(np.isfinite(gradient))
         solved = bool(finite and self.method.trusts(evidence, tol))
-        if not finite:
-            reason = "not finite"
-        elif not solved:
-            reason = "residuals"
+        if solved and not self.restart:
+            self.carries[theta.tobytes()] = carry
+            if len(self.carries) > KEPT:
+                del self.carries[next(iter(self.carries))]
+        if solved and tol <= self.method.tol:
+            self.params[len(self.trace)] = carry.params
+        judged = self._judgement(carry.params) if solved else float("nan")
+        seconds = time.perf_counter() - self.began
+        self._record(theta, value, gradient, evidence, tol, seconds, finite, solved, reason, judged)
+        return Answer(value=value, gradient=gradient, carry=carry, solved=solved)
+
+    def follow(self, rule, theta, memory, carry, tol, steps) -> Path:
+        """Moves of a rule: as many as may pass unseen, which is one where every evaluation begins anew or is judged."""
+        length = 1 if self.restart or self.judge is not None else CHUNK
+        steps = min(steps, length)
+        carry, began = self.fresh if carry is None else carry, time.perf_counter() - self.began
+        (theta, memory, carry, best), answers = _follow(
+            self.problem, self.axes, self.space, rule, length, self.restart, tol, self.method, self.data, self.fresh,
+            (theta, memory, carry), steps,
+        )  # fmt: skip
+        (lowest, number), answers = jax.device_get((best[:2], answers))
+        judged = self._judgement(best[2]) if np.isfinite(lowest) else 0.0
+        if np.isfinite(lowest):
+            if length > 1:
+                # those of the best so far are enough
+                self.params = {i: params for i, params in self.params.items() if self.trace[i].value <= lowest}
+            self.params[len(self.trace) + int(number)] = best[2]
+        seconds = np.linspace(began, time.perf_counter() - self.began, steps + 1)[1:]
+        visits = []
+        for i in range(steps):
+            place, value, gradient, finite, solved, evidence = jax.tree.map(lambda x, i=i: x[i], answers)
+            visits.append(Visit(place, float(value), gradient, bool(solved)))
+            why = "restart" if self.restart else "online"
+            self._record(place, float(value), gradient, evidence, tol, seconds[i], finite, solved, why, judged)
+        return Path(theta, memory, carry, visits)
+
+    def _record(self, theta, value, gradient, evidence, tol, seconds, finite, solved, reason, judged):
+        """Add a row to the trace, and show it."""
         evaluation = Evaluation(
-            hyper=hyper,
+            hyper=self.space.hyper(theta),
             theta=np.array(theta, float),
             value=value,
             gradient=gradient,
@@ -219,21 +312,14 @@ class _Search:
             inner_steps=int(np.max(evidence.inner_steps)),
             linear_steps=int(np.max(evidence.linear_steps)),
             tol=float(tol),
-            seconds=time.perf_counter() - self.began,
-            solved=solved,
-            reason=reason,
-            judged=self._judgement(carry.params) if solved else float("nan"),
+            seconds=float(seconds),
+            solved=bool(solved),
+            reason=reason if solved else "residuals" if finite else "not finite",
+            judged=judged if solved else float("nan"),
         )
         self.trace.append(evaluation)
-        if solved and not self.restart:
-            self.carries[evaluation.theta.tobytes()] = carry
-            if len(self.carries) > KEPT:
-                del self.carries[next(iter(self.carries))]
-        if solved and tol <= self.method.tol:
-            self.params[evaluation.theta.tobytes()] = carry.params
         if self.callback is not None and self.callback(evaluation):
             raise Stop(Status.interrupted)
-        return Answer(value=value, gradient=gradient, carry=carry, solved=solved)
 
     def _judgement(self, params) -> float:
         return 0.0 if self.judge is None else self.judge(params)
@@ -254,7 +340,7 @@ class _Search:
             for side in (places[places < best][-1:], places[places > best][:1]):
                 for end in side:
                     for theta in np.linspace(best, end, 5)[1:-1]:
-                        self.oracle(np.array([theta]), self._near([theta]), SCOUT)
+                        self(np.array([theta]), self._near([theta]), SCOUT)
 
     def _nearest(self, theta) -> list[np.ndarray]:
         """Where solutions are kept, the nearest first."""
@@ -285,34 +371,31 @@ class _Search:
     def conclude(self, status: Status, tol: float) -> Solution:
         """The best point, evaluated once more at the method's own tolerance; the next best where that refutes it."""
         self.callback = None
-        refused: set[bytes] = set()
+        refused: set[int] = set()
         while True:
-            # of several evaluations of one point the last is the most accurate
-            latest = {e.theta.tobytes(): e for e in self.trace if e.solved and e.theta.tobytes() not in refused}
-            if not latest:
+            left = {i: e for i, e in enumerate(self.trace) if e.solved and i not in refused}
+            if not self.online:
+                # of several evaluations of one point the last is the most accurate
+                last = {e.theta.tobytes(): i for i, e in left.items()}
+                left = {i: left[i] for i in last.values()}
+            if not left:
                 return self._nothing()
-            best = min(latest.values(), key=_rank)
-            if best.tol <= self.method.tol:
-                return self._solution(best, status, tol)
+            number, best = min(left.items(), key=lambda item: _rank(item[1]))
+            if number in self.params:
+                return self._solution(best, self.params[number], status, tol)
             answer = self._evaluate(best.theta, self._near(best.theta), self.method.tol, "verification")
             if not answer.solved:
-                refused.add(best.theta.tobytes())
+                refused |= {i for i, e in enumerate(self.trace) if np.array_equal(e.theta, best.theta)}
 
-    def _solution(self, best: Evaluation, status: Status, tol: float) -> Solution:
+    def _solution(self, best: Evaluation, params, status: Status, tol: float) -> Solution:
         return Solution(
             hyper=best.hyper,
-            params=self.params[best.theta.tobytes()],
+            params=params,
             value=best.value,
-            gradient=self._natural(best),
+            gradient=self.space.natural(best.gradient, best.hyper),
             status=self._status(best, status, tol),
             trace=self.trace,
         )
-
-    def _natural(self, evaluation):
-        slopes = self.space.pull_back({n: np.ones(r.shape) for n, r in self.space.reals.items()}, evaluation.hyper)
-        pieces = np.split(evaluation.gradient / slopes, self.space._ends)
-        reals = self.space.reals.items()
-        return {name: piece.reshape(real.shape) for (name, real), piece in zip(reals, pieces, strict=True)}
 
     def _nothing(self) -> Solution:
         hyper = self.space.hyper(self.space.init())
@@ -320,12 +403,12 @@ class _Search:
         return Solution(hyper, None, float("nan"), nan, Status.inner_failed, self.trace)
 
     def _status(self, best: Evaluation, status: Status, tol: float) -> Status:
-        if status in (Status.timeout, Status.interrupted, Status.flat):
+        if self.online or status in (Status.timeout, Status.interrupted, Status.flat):
             return status
-        bounds = self.space.bounds()
+        region = self.space.region()
         values = [e.value for e in self.trace if e.solved]
-        if is_stationary(best.theta, best.value, best.gradient, bounds, tol, values):
-            return Status.boundary if np.any(at_bound(best.theta, best.gradient, bounds)) else Status.converged
+        if is_stationary(best.theta, best.value, best.gradient, region, tol, values):
+            return Status.boundary if np.any(at_bound(best.theta, best.gradient, region)) else Status.converged
         if self.judge is not None:
             return Status.judged
         return Status.max_steps if status is Status.max_steps else Status.stalled
@@ -337,9 +420,9 @@ def _rank(evaluation: Evaluation) -> tuple[float, float]:
     return (judged if judged == judged else float("inf"), evaluation.value)
 
 
-def at_bound(theta, gradient, bounds) -> np.ndarray:
+def at_bound(theta, gradient, region) -> np.ndarray:
     """-1, 0 or 1 for every coordinate: at its lower bound, inside, at its upper one, with no descent back inside."""
-    low, high = bounds
+    low, high = region
     near = 1e-9 * np.maximum(high - low, 1e-300)
     lower = (theta - low <= near) & (gradient >= 0)
     upper = (high - theta <= near) & (gradient <= 0)

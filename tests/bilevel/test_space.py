@@ -10,13 +10,13 @@ SPACE = Space({"alpha": Real(1e-4, 1e4), "mix": Real(-1.0, 3.0, scale="linear"),
 
 
 def test_there_and_back(rng):
-    low, high = SPACE.bounds()
+    low, high = SPACE.region()
     for theta in rng.uniform(low, high, size=(20, 4)):
         np.testing.assert_allclose(SPACE.theta(SPACE.hyper(theta)), theta, atol=1e-12)
 
 
 def test_bounds_are_hit_exactly():
-    low, high = SPACE.bounds()
+    low, high = SPACE.region()
     assert SPACE.hyper(low)["alpha"] == 1e-4
     assert SPACE.hyper(high)["alpha"] == 1e4
     assert SPACE.hyper(high + 1)["mix"] == 3.0
@@ -24,13 +24,20 @@ def test_bounds_are_hit_exactly():
 
 
 def test_the_chain_rule_is_the_difference_quotient(rng):
-    theta = rng.uniform(*SPACE.bounds())
+    theta = rng.uniform(*SPACE.region())
     hyper = SPACE.hyper(theta)
     slopes = SPACE.pull_back({name: np.ones(np.shape(v)) for name, v in hyper.items()}, hyper)
     for i in range(4):
         step = np.eye(4)[i] * 1e-6
         up, down = (np.concatenate([np.ravel(v) for v in SPACE.hyper(theta + s).values()]) for s in (step, -step))
         assert (up - down)[i] / 2e-6 == pytest.approx(slopes[i], rel=1e-6)
+
+
+def test_natural_undoes_pull_back(rng):
+    hyper = SPACE.hyper(rng.uniform(*SPACE.region()))
+    gradient = {name: rng.normal(size=np.shape(v)) for name, v in hyper.items()}
+    for name, back in SPACE.natural(SPACE.pull_back(gradient, hyper), hyper).items():
+        np.testing.assert_allclose(back, gradient[name], rtol=1e-12)
 
 
 def test_names_and_indices_follow_the_vector():

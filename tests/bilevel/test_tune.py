@@ -22,7 +22,8 @@ from skhypergrad.bilevel import (
     tune,
     value_and_hypergrad,
 )
-from skhypergrad.bilevel.optimizers import Answer
+from skhypergrad.bilevel.optimizers import Answer, FirstOrder, Path, Visit
+from skhypergrad.bilevel.region import Region
 from skhypergrad.bilevel.solution import columns
 
 RIDGE = catalogue.PROBLEMS[0]
@@ -40,6 +41,12 @@ class Oracle:
         solved = not self.refuse(theta)
         return Answer(float(value), np.array(gradient, float), carry, solved)
 
+    def follow(self, rule, theta, memory, carry, tol, steps):
+        answer = self(theta, carry, tol)
+        onward, memory = rule(theta, jnp.asarray(answer.gradient if answer.solved else np.nan * theta), memory)
+        visit = Visit(np.array(theta), answer.value, answer.gradient, answer.solved)
+        return Path(jnp.clip(onward, -9.0, 9.0), memory, answer.carry, [visit])
+
 
 def bowl(theta):
     return 3 + jnp.sum((theta - 0.7) ** 2 * jnp.arange(1, theta.size + 1))
@@ -49,25 +56,25 @@ def two_basins(theta):
     return 2 + jnp.sum(0.05 * theta + jnp.cos(theta))
 
 
-@pytest.mark.parametrize("optimizer", catalogue.OPTIMIZERS, ids=repr)
+@pytest.mark.parametrize("optimizer", catalogue.OPTIMIZERS, ids=lambda optimizer: type(optimizer).__name__)
 @pytest.mark.parametrize("size", [1, 3])
 def test_optimizers_stay_inside_and_reach_the_minimum(optimizer, size):
-    bounds = (np.full(size, -9.0), np.full(size, 9.0))
+    bounds = Region(np.full(size, -9.0), np.full(size, 9.0))
     oracle = Oracle(bowl)
     with jax.enable_x64(True):
         # steepest descent takes its time
-        steps = 400 if isinstance(optimizer, HOAG) else 50
+        steps = 400 if isinstance(optimizer, (HOAG, FirstOrder)) else 50
         status = optimizer.minimize(oracle, np.full(size, -4.0), bounds, Budget(steps, 1e-6))
     points = np.array(oracle.points)
-    assert (points >= bounds[0]).all()
-    assert (points <= bounds[1]).all()
+    assert (points >= bounds.low).all()
+    assert (points <= bounds.high).all()
     values = [float(bowl(p)) for p in points]
     assert min(values) == pytest.approx(3, abs=1e-6)
     assert status is Status.converged
 
 
 def test_the_better_of_two_basins_is_found_from_anywhere():
-    bounds = (np.array([-9.4]), np.array([9.4]))
+    bounds = Region(np.array([-9.4]), np.array([9.4]))
     grid = np.linspace(-9.4, 9.4, 2000)
     best = min(float(two_basins(np.array([t]))) for t in grid)
     for start in (-9.0, 0.0, 9.0):
@@ -95,7 +102,7 @@ def test_a_line_is_closed_in_on_in_few_evaluations_from_coarse_starts(lowest):
         return 2 + jnp.sum(jnp.logaddexp(theta - lowest, 0.5 * (lowest - theta)))
 
     oracle = rounded(curve)
-    bounds = (np.array([-9.4]), np.array([9.4]))
+    bounds = Region(np.array([-9.4]), np.array([9.4]))
     with jax.enable_x64(True):
         LBFGSB().minimize(oracle, np.zeros(1), bounds, Budget(50, 1e-6))
         best = min(float(curve(jnp.array([t]))) for t in np.linspace(-9.4, 9.4, 20001))
@@ -104,7 +111,7 @@ def test_a_line_is_closed_in_on_in_few_evaluations_from_coarse_starts(lowest):
 
 
 def test_a_descent_along_a_line_can_be_stopped_and_can_fail():
-    bounds = (np.array([-9.4]), np.array([9.4]))
+    bounds = Region(np.array([-9.4]), np.array([9.4]))
     with jax.enable_x64(True):
         stopped = LBFGSB().minimize(Oracle(two_basins), np.zeros(1), bounds, Budget(1, 1e-12))
         starts = LBFGSB(n_starts=5)
@@ -117,12 +124,14 @@ def test_the_first_step_has_the_length_it_should():
     for scale in (1e-9, 1e9):
         oracle = Oracle(lambda theta, scale=scale: scale * bowl(theta))
         with jax.enable_x64(True):
-            LBFGSB(n_starts=1).minimize(oracle, np.array([-4.0]), (np.array([-9.0]), np.array([9.0])), Budget(50, 1e-6))
+            LBFGSB(n_starts=1).minimize(
+                oracle, np.array([-4.0]), Region(np.array([-9.0]), np.array([9.0])), Budget(50, 1e-6)
+            )
         assert abs(oracle.points[2][0] - oracle.points[1][0]) == pytest.approx(1.0, rel=1e-6)
 
 
 def test_no_solved_start_is_a_failure_and_a_flat_criterion_is_flat():
-    bounds = (np.array([-9.0]), np.array([9.0]))
+    bounds = Region(np.array([-9.0]), np.array([9.0]))
     with jax.enable_x64(True):
         refused = LBFGSB().minimize(Oracle(bowl, lambda t: True), np.zeros(1), bounds, Budget(50, 1e-6))
         flat = LBFGSB().minimize(Oracle(lambda t: 5 + 0 * jnp.sum(t)), np.zeros(1), bounds, Budget(50, 1e-6))
@@ -292,7 +301,9 @@ def test_hoag_solves_coarsely_first_and_finely_last():
 def test_hoag_stays_within_its_budget(schedule):
     oracle = Oracle(two_basins)
     with jax.enable_x64(True):
-        status = HOAG(schedule).minimize(oracle, np.array([1.0]), (np.array([-9.4]), np.array([9.4])), Budget(7, 1e-12))
+        status = HOAG(schedule).minimize(
+            oracle, np.array([1.0]), Region(np.array([-9.4]), np.array([9.4])), Budget(7, 1e-12)
+        )
     assert status is Status.max_steps
     assert len(oracle.points) <= 8
 
@@ -301,6 +312,6 @@ def test_hoag_asks_nothing_twice_of_answers_that_are_final():
     oracle = Oracle(bowl)
     with jax.enable_x64(True):
         budget = Budget(400, 1e-6, float("inf"))
-        status = HOAG().minimize(oracle, np.array([-4.0]), (np.array([-9.0]), np.array([9.0])), budget)
+        status = HOAG().minimize(oracle, np.array([-4.0]), Region(np.array([-9.0]), np.array([9.0])), budget)
     assert status is Status.converged
     assert len({p.tobytes() for p in oracle.points}) == len(oracle.points)

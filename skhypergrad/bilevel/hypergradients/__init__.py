@@ -12,5 +12,6 @@ from skhypergrad.bilevel.hypergradients.evidence import Evidence
 from skhypergrad.bilevel.hypergradients.forward import Forward
 from skhypergrad.bilevel.hypergradients.implicit import Implicit
 from skhypergrad.bilevel.hypergradients.reverse import Reverse
+from skhypergrad.bilevel.hypergradients.several import Several
 
-__all__ = ["Evidence", "Forward", "Implicit", "Reverse"]
+__all__ = ["Evidence", "Forward", "Implicit", "Reverse", "Several"]

@@ -16,7 +16,6 @@ from typing import Any, ClassVar, NamedTuple
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 from jax.flatten_util import ravel_pytree
 
 from skhypergrad.bilevel.hypergradients.evidence import Evidence
@@ -124,12 +123,12 @@ class Implicit:
 
     sees: ClassVar[str] = "what enters the inner or the outer objective"
 
-    def trusts(self, evidence: Evidence, tol=None) -> bool:
+    def trusts(self, evidence: Evidence, tol=None):
         """Whether every task's residuals are small enough for an answer asked for at `tol` (False for NaN)."""
         tol = self.tol if tol is None else tol
-        inner = np.max(np.asarray(evidence.inner_residual)) <= max(SLACK * tol, INNER_ROUNDING)
-        linear = np.max(np.asarray(evidence.linear_residual)) <= max(SLACK * tol**ADJOINT, LINEAR_ROUNDING)
-        return bool(inner and linear)
+        inner = evidence.inner_residual <= max(SLACK * tol, INNER_ROUNDING)
+        linear = evidence.linear_residual <= max(SLACK * tol**ADJOINT, LINEAR_ROUNDING)
+        return (inner & linear).all()
 
     def _approach(self, problem, hyper, data, carry, tol):
         """The solution to single precision and the steps it took, where the data are held in it; else the warm start."""

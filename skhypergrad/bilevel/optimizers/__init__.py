@@ -1,12 +1,14 @@
 """Outer optimizers: they see an oracle on the free scale, never a problem.
 
-    minimize(oracle, theta, bounds, budget) -> Status        oracle(theta, carry, tol) -> Answer
+    minimize(oracle, theta, region, budget) -> Status        oracle(theta, carry, tol) -> Answer
+                                                             oracle.follow(rule, theta, ...) -> Path
 
 The oracle records every evaluation; the point that is returned is chosen from that record by `tune`.
 """
 
+from skhypergrad.bilevel.optimizers.first_order import FirstOrder
 from skhypergrad.bilevel.optimizers.hoag import HOAG
 from skhypergrad.bilevel.optimizers.lbfgsb import LBFGSB
-from skhypergrad.bilevel.optimizers.oracle import Answer, Budget, Stop
+from skhypergrad.bilevel.optimizers.oracle import Answer, Budget, Path, Stop, Visit
 
-__all__ = ["HOAG", "LBFGSB", "Answer", "Budget", "Stop"]
+__all__ = ["HOAG", "LBFGSB", "Answer", "Budget", "FirstOrder", "Path", "Stop", "Visit"]

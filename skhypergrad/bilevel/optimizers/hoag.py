@@ -12,10 +12,12 @@ the criterion is flat, and its hypergradient says nothing there.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 import numpy as np
 
-from skhypergrad.bilevel.optimizers.oracle import Budget, is_done, projected, scale_of
+from skhypergrad.bilevel.optimizers.oracle import Budget, is_done, scale_of
+from skhypergrad.bilevel.region import Region
 from skhypergrad.bilevel.solution import Status
 
 SCHEDULES = {
@@ -56,11 +58,14 @@ class HOAG:
     shrink: float = 0.5
     longest: float = 2.0
 
+    honours_sums: ClassVar[bool] = True
+    needs_descent: ClassVar[bool] = True
+
     def __post_init__(self):
         if self.tolerance_decrease not in SCHEDULES:
             raise ValueError(f"tolerance_decrease must be one of {sorted(SCHEDULES)}, got {self.tolerance_decrease!r}.")
 
-    def minimize(self, oracle, theta, bounds, budget: Budget) -> Status:
+    def minimize(self, oracle, theta, region: Region, budget: Budget) -> Status:
         inexact = np.isfinite(budget.inner_tol)
         floor = budget.inner_tol if inexact else 0.0
         schedule = SCHEDULES[self.tolerance_decrease if inexact else "exact"]
@@ -77,7 +82,7 @@ class HOAG:
                 values.append(best.value)
                 continue
             scale = scale_of(best.value, values)
-            slope = projected(theta, best.gradient, bounds)
+            slope = region.slope(theta, best.gradient)
             if is_done(slope, budget.tol * scale, move, change):
                 if eps <= floor:
                     return Status.converged
@@ -86,7 +91,7 @@ class HOAG:
                 continue
             if step is None:
                 step = 1 / np.linalg.norm(slope)
-            new = np.clip(theta + np.clip(-step * slope, -self.longest, self.longest), *bounds)
+            new = np.array(region.project(theta + np.clip(-step * slope, -self.longest, self.longest)))
             trial = new - theta
             coarse, eps = eps, max(floor, min(eps, schedule(k)))
             answer = oracle(new, best.carry, eps)

@@ -15,14 +15,15 @@ from __future__ import annotations
 
 import contextlib
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import ClassVar, NamedTuple
 
 import numpy as np
 import scipy.optimize
 from scipy.stats import qmc
 
 from skhypergrad.bilevel.optimizers import line
-from skhypergrad.bilevel.optimizers.oracle import Answer, Budget, is_done, projected, scale_of
+from skhypergrad.bilevel.optimizers.oracle import Answer, Budget, is_done, scale_of
+from skhypergrad.bilevel.region import Region
 from skhypergrad.bilevel.solution import Status
 
 
@@ -60,8 +61,11 @@ class LBFGSB:
     tol: float = 1e-6
     seed: int = 0
 
-    def minimize(self, oracle, theta, bounds, budget: Budget) -> Status:
-        starts = self._evaluate_starts(oracle, theta, bounds)
+    honours_sums: ClassVar[bool] = False
+    needs_descent: ClassVar[bool] = True
+
+    def minimize(self, oracle, theta, region: Region, budget: Budget) -> Status:
+        starts = self._evaluate_starts(oracle, theta, region)
         solved = [s for s in starts if s.answer.solved]
         if not solved:
             return Status.inner_failed
@@ -70,9 +74,9 @@ class LBFGSB:
         if np.ptp(values) <= 1e-12 * scale and len(values) > 1:
             return Status.flat
         along_line = len(theta) == 1 and len(solved) > 1
-        return (self._close_in if along_line else self._descend_all)(oracle, solved, bounds, budget, scale)
+        return (self._close_in if along_line else self._descend_all)(oracle, solved, region, budget, scale)
 
-    def _close_in(self, oracle, starts: list[Start], bounds, budget: Budget, scale: float) -> Status:
+    def _close_in(self, oracle, starts: list[Start], region, budget: Budget, scale: float) -> Status:
         """The minima between neighbouring starts along one coordinate, the most promising first."""
         points = sorted((line.Point(float(s.theta[0]), s.answer, coarse=True) for s in starts), key=lambda p: p.x)
         steps_left, best, first = budget.max_steps, np.inf, None
@@ -88,11 +92,11 @@ class LBFGSB:
         # without a minimum in between it is at an end
         return first or Status.boundary
 
-    def _descend_all(self, oracle, starts: list[Start], bounds, budget: Budget, scale: float) -> Status:
+    def _descend_all(self, oracle, starts: list[Start], region, budget: Budget, scale: float) -> Status:
         """SciPy's descents from the best starts."""
         steps_left, statuses = budget.max_steps, []
         for start in sorted(starts, key=lambda s: s.answer.value)[: self.n_descents]:
-            status, used = self._descend(oracle, start, bounds, steps_left, budget, scale)
+            status, used = self._descend(oracle, start, region, steps_left, budget, scale)
             statuses.append(status)
             steps_left -= used
             if steps_left <= 0:
@@ -102,25 +106,25 @@ class LBFGSB:
     def _inner_tol(self, budget: Budget) -> float:
         return min(self.tol, 10 * budget.tol**1.75)
 
-    def _evaluate_starts(self, oracle, theta, bounds) -> list[Start]:
+    def _evaluate_starts(self, oracle, theta, region) -> list[Start]:
         starts: list[Start] = []
-        for point in start_points(theta, bounds, self.n_starts, self.seed):
+        for point in start_points(theta, region, self.n_starts, self.seed):
             nearest = min(starts, key=lambda s: np.max(np.abs(s.theta - point)), default=None)
             carry = nearest.answer.carry if nearest is not None and nearest.answer.solved else None
             starts.append(Start(point, oracle(point, carry, self.coarse_tol)))
         return starts
 
     def _descend(
-        self, oracle, start: Start, bounds, max_steps: int, budget: Budget, scale: float
+        self, oracle, start: Start, region, max_steps: int, budget: Budget, scale: float
     ) -> tuple[Status, int]:
         """L-BFGS-B from one start; the status, and the evaluations used."""
-        if not projected(start.theta, start.answer.gradient, bounds).any():
+        if not region.slope(start.theta, start.answer.gradient).any():
             # in a corner of the box, with every slope pointing out: there is nowhere to go
             return Status.boundary, 0
         tol, small = self._inner_tol(budget), budget.tol * scale
-        descent = _Descent(oracle, start, bounds, max_steps, small, tol, self.first_step)
+        descent = _Descent(oracle, start, region, max_steps, small, tol, self.first_step)
         options = {"maxiter": max_steps, "maxfun": 10 * max_steps, "ftol": 0.0, "gtol": 0.0}
-        box = scipy.optimize.Bounds(*bounds)
+        box = scipy.optimize.Bounds(*region)
         with contextlib.suppress(_Leave):
             scipy.optimize.minimize(descent, start.theta, jac=True, method="L-BFGS-B", bounds=box, options=options)
         return descent.status, descent.used
@@ -129,9 +133,9 @@ class LBFGSB:
 class _Descent:
     """The function that SciPy minimises: scaled, counted, and left as soon as there is nothing more to gain."""
 
-    def __init__(self, oracle, start: Start, bounds, max_steps, pgtol, tol, first_step):
-        self.oracle, self.bounds, self.max_steps, self.pgtol, self.tol = oracle, bounds, max_steps, pgtol, tol
-        slope = np.max(np.abs(projected(start.theta, start.answer.gradient, bounds)))
+    def __init__(self, oracle, start: Start, region, max_steps, pgtol, tol, first_step):
+        self.oracle, self.region, self.max_steps, self.pgtol, self.tol = oracle, region, max_steps, pgtol, tol
+        slope = np.max(np.abs(region.slope(start.theta, start.answer.gradient)))
         self.zero, self.scale = start.answer.value, first_step / (slope if slope > 0 else 1.0)
         self.carry, self.used, self.status = start.answer.carry, 0, Status.stalled
         self.last: Start | None = None
@@ -153,7 +157,7 @@ class _Descent:
         return (answer.value - self.zero) * self.scale, answer.gradient * self.scale
 
     def _is_done(self, theta, answer) -> bool:
-        slope = projected(theta, answer.gradient, self.bounds)
+        slope = self.region.slope(theta, answer.gradient)
         if self.last is None:
             return is_done(slope, self.pgtol, None, None)
         return is_done(slope, self.pgtol, theta - self.last.theta, answer.gradient - self.last.answer.gradient)
@@ -163,12 +167,12 @@ class _Leave(Exception):
     """Ends a descent from within SciPy's loop."""
 
 
-def start_points(theta, bounds, n_starts, seed) -> np.ndarray:
+def start_points(theta, region, n_starts, seed) -> np.ndarray:
     """Starting points (n, n_coordinates): the diagonal of the box from corner to corner, more off it, and `theta`.
 
     From the middle outwards, so that every point but the first has an evaluated neighbour to start from.
     """
-    low, high = bounds
+    low, high = region
     if n_starts == "auto":
         n_starts = int(np.clip(np.ceil(np.max(high - low) / np.log(10) - 1e-9) + 1, 5, 16))
     if n_starts == 1:

@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from skhypergrad.bilevel.region import Region
 from skhypergrad.bilevel.solution import Status
 
 
@@ -23,6 +24,32 @@ class Answer(NamedTuple):
     gradient: np.ndarray
     carry: Any
     solved: bool
+
+
+class Visit(NamedTuple):
+    """One point of a path: (n_coordinates,) theta, value, (n_coordinates,) gradient, and whether these can be trusted."""
+
+    theta: np.ndarray
+    value: float
+    gradient: np.ndarray
+    solved: bool
+
+
+class Path(NamedTuple):
+    """What `oracle.follow(rule, theta, memory, carry, tol, steps)` has come to after at most `steps` moves.
+
+    `rule(theta, gradient, memory) -> (theta, memory)` is traceable; its points are projected onto the region.
+
+    Attributes
+    ----------
+    theta, memory, carry : to go on from
+    visits : list of Visit, at least one
+    """
+
+    theta: Any
+    memory: Any
+    carry: Any
+    visits: list[Visit]
 
 
 class Budget(NamedTuple):
@@ -46,16 +73,6 @@ class Stop(Exception):
     def __init__(self, status: Status):
         super().__init__(status.name)
         self.status = status
-
-
-def projected(theta, gradient, bounds) -> np.ndarray:
-    """The gradient, with zeros at bounds that it points out of: nothing can be gained there.
-
-    Not clip(theta - gradient) - theta, which for a criterion in large units is the distance to a bound, however steep.
-    """
-    low, high = bounds
-    outward = ((theta <= low) & (gradient > 0)) | ((theta >= high) & (gradient < 0))
-    return np.where(outward, 0.0, gradient)
 
 
 # What a further step must promise, in units of the slope that counts as zero.
@@ -90,6 +107,6 @@ def scale_of(value: float, values) -> float:
     return max(abs(value), min(spread, 1.0), np.finfo(float).tiny)
 
 
-def is_stationary(theta, value, gradient, bounds, tol, values) -> bool:
+def is_stationary(theta, value, gradient, region: Region, tol, values) -> bool:
     """Whether the projected gradient is at most tol times the criterion's scale (False for NaN)."""
-    return bool(np.max(np.abs(projected(theta, gradient, bounds))) <= tol * scale_of(value, values))
+    return bool(np.max(np.abs(region.slope(theta, gradient))) <= tol * scale_of(value, values))

@@ -7,7 +7,7 @@ Source: Cauchy (1847). Cost of a step: one gradient. Contracts by max |1 - lr h|
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, ClassVar, NamedTuple
 
 import jax
@@ -32,9 +32,12 @@ class GradientDescent:
     ----------
     learning_rate : scalar, (n_steps,), or a pytree like params of these
         May be a hyperparameter: `Reverse(lambda hyper: GradientDescent(hyper["learning_rate"]), steps)`.
+    preconditioned : bool, default=False
+        Whether gradients are multiplied by the problem's approximate inverse Hessian at the starting weights.
     """
 
     learning_rate: Any
+    preconditioned: bool = field(default=False, metadata={"static": True})
 
     unrollable: ClassVar[bool] = True
 
@@ -43,7 +46,7 @@ class GradientDescent:
 
     def step(self, problem, hyper, data, state) -> GradientDescentState:
         w, t = state
-        gradient = batch_gradient(problem, hyper, data, w, t)
+        gradient = batch_gradient(problem, hyper, data, w, t, self.preconditioned)
         return GradientDescentState(
             jax.tree.map(lambda w, r, g: w - r * g, w, at(self.learning_rate, t, w), gradient), t + 1
         )

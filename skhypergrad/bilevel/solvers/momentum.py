@@ -9,7 +9,7 @@ is differentiated with it. Cost of a step: one gradient.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, ClassVar, NamedTuple
 
 import jax
@@ -35,10 +35,13 @@ class Momentum:
     ----------
     learning_rate, momentum : scalar, (n_steps,), or a pytree like params of these
         May be hyperparameters, see `GradientDescent`.
+    preconditioned : bool, default=False
+        As in `GradientDescent`.
     """
 
     learning_rate: Any
     momentum: Any = 0.9
+    preconditioned: bool = field(default=False, metadata={"static": True})
 
     unrollable: ClassVar[bool] = True
 
@@ -47,7 +50,7 @@ class Momentum:
 
     def step(self, problem, hyper, data, state) -> MomentumState:
         w, m, t = state
-        gradient = batch_gradient(problem, hyper, data, w, t)
+        gradient = batch_gradient(problem, hyper, data, w, t, self.preconditioned)
         rate, mu = at(self.learning_rate, t, w), at(self.momentum, t, w)
         m = jax.tree.map(lambda m, mu, g: mu * m + g, m, mu, gradient)
         direction = self._direction(gradient, mu, m)

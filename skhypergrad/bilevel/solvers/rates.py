@@ -53,7 +53,14 @@ def at(rate: Any, step, params: Any) -> Any:
     return jax.tree.map(now, rate)
 
 
-def batch_gradient(problem, hyper, data, params, step):
-    """The gradient of the inner objective on the mini-batch of a step, or on all rows where there are none."""
-    data = data if problem.batch is None else problem.batch(data, step)
-    return jax.grad(problem.inner)(params, hyper, data)
+def batch_gradient(problem, hyper, data, params, step, preconditioned=False):
+    """The gradient of the inner objective on the mini-batch of a step, or on all rows where there are none.
+
+    With `preconditioned`, times the problem's approximate inverse Hessian at the starting weights, if it has one: there the
+    curvature of a logistic loss is largest, so that no step is too long.
+    """
+    batch = data if problem.batch is None else problem.batch(data, step)
+    gradient = jax.grad(problem.inner)(params, hyper, batch)
+    if not preconditioned or problem.precondition is None:
+        return gradient
+    return problem.precondition(problem.init(hyper, data), hyper, data)(gradient)

@@ -14,6 +14,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import PolynomialFeatures, StandardScaler
 
 from skhypergrad import BoundaryWarning, HypergradSearchCV, NotTunableError, Real
+from skhypergrad.bilevel import LBFGSB
 
 WIDE = loguniform(1e-3, 1e3)
 N = 40
@@ -261,3 +262,9 @@ def test_pure_noise_ends_at_the_bound():
     rng = np.random.default_rng(1)
     with pytest.warns(BoundaryWarning, match="alpha = 1 .upper bound"):
         HypergradSearchCV(Ridge(), {"alpha": loguniform(1e-3, 1.0)}).fit(rng.normal(size=(60, 30)), rng.normal(size=60))
+
+
+@pytest.mark.parametrize("optimizer", ["lbfgsb", "hoag", LBFGSB()], ids=repr)
+def test_online_tuning_needs_an_optimizer_that_asks_for_no_criterion(optimizer):
+    said = refused(ValueError, "method='online'", options={"method": "online", "optimizer": optimizer})
+    assert "optimizer='adam'" in said

@@ -1,29 +1,17 @@
-"""Code in the pages of the documentation runs as it stands there."""
+"""Examples in the pages of the documentation run as they stand there."""
 
-import textwrap
+import doctest
 from pathlib import Path
 
-import numpy as np
-
-from skhypergrad.bilevel import Status
+import pytest
 
 DOC = Path(__file__).parents[1] / "doc"
+PAGES = sorted(page for folder in ("guide", "extend") for page in (DOC / folder).rglob("*.rst") if ">>>" in page.read_text())
 
 
-def blocks(page):
-    """The indented blocks after a paragraph that ends in two colons."""
-    for part in (DOC / page).read_text().split("::\n\n")[1:]:
-        lines = part.splitlines()
-        ends = [i for i, line in enumerate(lines) if line and not line.startswith(" ")]
-        yield textwrap.dedent("\n".join(lines[: ends[0] if ends else None]))
-
-
-def test_the_training_run_of_the_engine_page():
-    (code,) = blocks("guide/engine.rst")
-    names: dict = {}
-    exec(compile(code, "engine.rst", "exec"), names)
-    found = names["found"]
-    assert found.status in (Status.converged, Status.boundary)
-    assert found.value <= min(e.value for e in found.trace) * (1 + 1e-6)
-    assert set(found.hyper) == {"penalty", "rate", "momentum"}
-    assert all(np.isfinite(v) for v in found.hyper.values())
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(DOC)))
+def test_the_examples_of_a_page(page):
+    options = doctest.NORMALIZE_WHITESPACE | doctest.ELLIPSIS
+    done = doctest.testfile(str(page), module_relative=False, optionflags=options)
+    assert done.attempted > 2
+    assert not done.failed

@@ -63,7 +63,7 @@ def _follow(problem, axes, space, rule, length, restart, tol, method, data, fres
         finite = jnp.isfinite(value) & jnp.all(jnp.isfinite(gradient))
         solved = finite & method.trusts(new.evidence, tol)
         best = _select(solved & (value < best[0]), (value, i, new.params), best)
-        onward, memory = rule(theta, jnp.where(finite, gradient, jnp.nan), memory)
+        onward, memory = rule.move(theta, jnp.where(finite, gradient, jnp.nan), memory)
         loop = region.project(onward), memory, _select(finite, new, fresh), best
         return loop, (theta, value, gradient, finite, solved, new.evidence)
 

@@ -43,7 +43,7 @@ class Oracle:
 
     def follow(self, rule, theta, memory, carry, tol, steps):
         answer = self(theta, carry, tol)
-        onward, memory = rule(theta, jnp.asarray(answer.gradient if answer.solved else np.nan * theta), memory)
+        onward, memory = rule.move(theta, jnp.asarray(answer.gradient if answer.solved else np.nan * theta), memory)
         visit = Visit(np.array(theta), answer.value, answer.gradient, answer.solved)
         return Path(jnp.clip(onward, -9.0, 9.0), memory, answer.carry, [visit])
 

@@ -48,26 +48,9 @@ class Forward(unrolled.Unrolled):
         return unrolled.nothing_yet(self.solver, problem, hyper, data, tangent)
 
     def step(self, problem, hyper, data, carry, tol=None):
-        flat, unravel = ravel_pytree(hyper)
-        units = jax.vmap(unravel)(jnp.eye(flat.size, dtype=flat.dtype))
-        floats, rest, join = _split(carry.state)
-
-        def entry(hyper):
-            new, other, _ = _split(unrolled.beginning(self.solver, problem, hyper, data))
-            return new, other
-
-        def push(function, floats, tangent):
-            """Value, derivatives along every hyperparameter, and what is not differentiated."""
-
-            def along(z, e):
-                return jax.jvp(function, (floats, hyper), (z, e), has_aux=True)
-
-            return jax.vmap(along, out_axes=(None, 0, None))(tangent, units)
-
-        fresh, tangent, other = push(lambda _, hyper: entry(hyper), floats, carry.tangent)
-        floats, tangent, rest = jax.tree.map(
-            lambda new, old: jnp.where(carry.fresh, new, old), (fresh, tangent, other), (floats, carry.tangent, rest)
-        )
+        push = _pusher(hyper)
+        state, tangent = self._entry(push, problem, hyper, data, carry)
+        floats, rest, join = _split(state)
 
         def plain(state, alive):
             return unrolled.advance(self.solver, problem, hyper, data, state, alive)
@@ -83,15 +66,9 @@ class Forward(unrolled.Unrolled):
             floats, tangent, (rest, alive) = push(advance, floats, tangent)
             return (floats, tangent, rest), alive
 
-        alive, taken, tail = jnp.asarray(True), jnp.asarray(0), self.steps
-        if self.window is not None:
-            tail = self.window
-            state, alive, taken = unrolled.run(plain, join(floats, rest), self.steps - tail)
-            floats, rest, _ = _split(state)
-            if tail < self.steps:
-                tangent = [jnp.zeros_like(z) for z in tangent]
-            else:
-                tangent = [jnp.where(carry.fresh, z, 0.0) for z in tangent]
+        tail = self.steps if self.window is None else self.window
+        state, alive, taken = unrolled.run(plain, state, self.steps - tail)
+        floats, rest, _ = _split(state)
         (floats, tangent, rest), on, more = unrolled.run(tracked, (floats, tangent, rest), tail)
 
         def outer(floats, hyper):
@@ -99,19 +76,42 @@ class Forward(unrolled.Unrolled):
             return problem.outer(params, hyper, data), None
 
         value, slopes, _ = push(outer, floats, tangent)
+        gradient, state = ravel_pytree(hyper)[1](slopes), join(floats, rest)
         return unrolled.conclude(
-            self.solver,
-            problem,
-            hyper,
-            data,
-            carry,
-            value,
-            unravel(slopes),
-            join(floats, rest),
-            alive & on,
-            taken + more,
-            tangent,
+            self.solver, problem, hyper, data, carry, value, gradient, state, alive & on, taken + more, tangent
         )
+
+    def _entry(self, push, problem, hyper, data, carry):
+        """The state and its derivative where this call begins, of what the window leaves to be seen."""
+        floats, rest, join = _split(carry.state)
+
+        def start(_, hyper):
+            new, other, _ = _split(unrolled.beginning(self.solver, problem, hyper, data))
+            return new, other
+
+        fresh, tangent, other = push(start, floats, carry.tangent)
+        floats, tangent, rest = jax.tree.map(
+            lambda new, old: jnp.where(carry.fresh, new, old), (fresh, tangent, other), (floats, carry.tangent, rest)
+        )
+        if self.window is not None:
+            # the starting weights count where the window reaches them, what earlier calls have left never
+            seen = carry.fresh & (self.window == self.steps)
+            tangent = [jnp.where(seen, z, 0.0) for z in tangent]
+        return join(floats, rest), tangent
+
+
+def _pusher(hyper):
+    """push(function, floats, tangent): value, derivatives along every hyperparameter, and what is not differentiated."""
+    flat, unravel = ravel_pytree(hyper)
+    units = jax.vmap(unravel)(jnp.eye(flat.size, dtype=flat.dtype))
+
+    def push(function, floats, tangent):
+        def along(z, e):
+            return jax.jvp(function, (floats, hyper), (z, e), has_aux=True)
+
+        return jax.vmap(along, out_axes=(None, 0, None))(tangent, units)
+
+    return push
 
 
 def _split(state):

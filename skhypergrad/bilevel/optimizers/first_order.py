@@ -58,7 +58,7 @@ class FirstOrder:
         memory, carry, used = Memory(self.transformation.init(theta), theta), None, 0
         visits: list[Visit] = []
         while used < budget.max_steps:
-            path = oracle.follow(self._move, theta, memory, carry, budget.inner_tol, budget.max_steps - used)
+            path = oracle.follow(self, theta, memory, carry, budget.inner_tol, budget.max_steps - used)
             theta, memory, carry = path.theta, path.memory, path.carry
             used += len(path.visits)
             visits += path.visits
@@ -72,7 +72,7 @@ class FirstOrder:
                 return Status.converged
         return Status.max_steps
 
-    def _move(self, theta, gradient, memory: Memory):
+    def move(self, theta, gradient, memory: Memory):
         """The next point and memory; half of the way back where the gradient is no number."""
         fine = jnp.all(jnp.isfinite(gradient))
         update, inner = self.transformation.update(jnp.where(fine, gradient, 0.0), memory.inner, theta)

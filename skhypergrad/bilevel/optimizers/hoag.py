@@ -5,8 +5,9 @@
 
 Source: Pedregosa (2016): schedules, projection after the step, first step of length one, adaptive step. The test follows from
 the descent lemma, with the factor 1/2 that the printed inequality lacks (with it a step could only pass through the slack).
-Beyond the paper, a step that fails is undone, and no step is longer than `longest`: a long one can leap into a region where
-the criterion is flat, and its hypergradient says nothing there.
+The slack is what values and slopes at these tolerances may be wrong by, relative to their own size, so that units do not
+matter. Beyond the paper, a step that fails is undone, and no step is longer than `longest`: a long one can leap into a region
+where the criterion is flat, and its hypergradient says nothing there.
 """
 
 from __future__ import annotations
@@ -26,6 +27,10 @@ SCHEDULES = {
     "exponential": lambda k: 0.1 * 0.9**k,
     "exact": lambda k: 0.0,
 }
+
+
+# Values are corrected by the adjoint, whose residual is tol**0.75: their error is the product with the inner one.
+SECOND = 1.75
 
 
 @dataclass(frozen=True)
@@ -95,7 +100,8 @@ class HOAG:
             trial = new - theta
             coarse, eps = eps, max(floor, min(eps, schedule(k)))
             answer = oracle(new, best.carry, eps)
-            allowed = scale * (coarse + eps) + coarse * np.linalg.norm(trial) - trial @ trial / (2 * step)
+            slack = scale * (coarse**SECOND + eps**SECOND) + coarse * abs(slope @ trial)
+            allowed = slack - trial @ trial / (2 * step)
             if answer.solved and answer.value <= best.value + allowed:
                 move, change = trial, answer.gradient - best.gradient
                 theta, best = new, answer

@@ -38,7 +38,8 @@ class Visit(NamedTuple):
 class Path(NamedTuple):
     """What `oracle.follow(rule, theta, memory, carry, tol, steps)` has come to after at most `steps` moves.
 
-    `rule(theta, gradient, memory) -> (theta, memory)` is traceable; its points are projected onto the region.
+    `rule.move(theta, gradient, memory) -> (theta, memory)` is traceable, and its points are projected onto the region.
+    Compiled code is keyed by the rule.
 
     Attributes
     ----------

@@ -42,7 +42,8 @@ html_theme_options = {
     "secondary_sidebar_items": ["page-toc"],
     "show_prev_next": False,
 }
-html_sidebars = {page: [] for page in ("index", "install", "guide/*", "guide/engine/*", "extend/*", "how_it_works", "design", "changes")}
+PAGES = ("index", "install", "guide/*", "guide/engine/*", "extend/*", "how_it_works", "design", "changes")
+html_sidebars = {page: [] for page in PAGES}
 
 sphinx_gallery_conf = {
     "examples_dirs": "../examples",

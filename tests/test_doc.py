@@ -6,7 +6,9 @@ from pathlib import Path
 import pytest
 
 DOC = Path(__file__).parents[1] / "doc"
-PAGES = sorted(page for folder in ("guide", "extend") for page in (DOC / folder).rglob("*.rst") if ">>>" in page.read_text())
+PAGES = sorted(
+    page for folder in ("guide", "extend") for page in (DOC / folder).rglob("*.rst") if ">>>" in page.read_text()
+)
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(DOC)))

@@ -17,7 +17,7 @@ from skhypergrad.adapters.base import Adapter, Target, lookup
 from skhypergrad.adapters.pipeline import Preprocessed, completed, last_step, preprocess
 from skhypergrad.adapters.scoring import CRITERIA
 from skhypergrad.bilevel import losses
-from skhypergrad.bilevel.folds import Folds, Table, cut
+from skhypergrad.bilevel.folds import Folds, Parts, Table, cut
 from skhypergrad.bilevel.models import LinearModel, held_out
 from skhypergrad.bilevel.problem import Problem
 from skhypergrad.exceptions import NotTunableError
@@ -197,15 +197,13 @@ class Task:
             return self.X.toarray() if _small(self.X, 1) else self.X
         parts = [(part.X_train, part.X_test) for part in self.parts]
         dense = all(_small(m, k * n / max(m.shape[0], 1)) for pair in parts for m in pair)
-        stacked = []
+        tables: list[Any] = []
         for (train, test), (X_train, X_test) in zip(self.splits, parts, strict=True):
             if dense or not scipy.sparse.issparse(X_train):
-                X = np.zeros((n, X_train.shape[1]))
-                X[train], X[test] = _array(X_train), _array(X_test)
+                tables.append(Parts(n, ((train, _array(X_train)), (test, _array(X_test)))))
             else:
-                X = _scattered(X_train, train, n) + _scattered(X_test, test, n)
-            stacked.append(X)
-        return stacked
+                tables.append(_scattered(X_train, train, n) + _scattered(X_test, test, n))
+        return tables
 
     def estimators(self, coef, intercept, hyper=None) -> list[Any]:
         """One fitted scikit-learn estimator per split, from the engine's coefficients, with `hyper` as its parameters."""

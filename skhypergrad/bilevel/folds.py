@@ -20,6 +20,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
+import scipy.sparse
 
 from skhypergrad.bilevel.matrices import Diagonal, HostMatrix, RowScaled, Sparse, TwoPrecisions
 
@@ -118,12 +119,76 @@ class Folds(NamedTuple):
     keep: tuple[HostMatrix, ...] = ()
 
 
+class Parts(NamedTuple):
+    """A dense table in the pieces it was made in, so that its rows are copied once: to where they are used.
+
+    Attributes
+    ----------
+    n_samples : int
+    pieces : tuple of ((n,) row numbers, (n, n_features) rows)
+        A row that no piece has is zero; of two versions the later one counts.
+    """
+
+    n_samples: int
+    pieces: tuple
+
+    @classmethod
+    def of(cls, X) -> Parts:
+        return cls(len(X), ((np.arange(len(X)), X),))
+
+    @property
+    def shape(self):
+        return self.n_samples, self.pieces[0][1].shape[1]
+
+    @property
+    def is_complete(self) -> bool:
+        return bool((self._places()[0] >= 0).all())
+
+    def whole(self) -> np.ndarray:
+        X = np.zeros(self.shape)
+        for numbers, rows in self.pieces:
+            X[numbers] = rows
+        return X
+
+    def take(self, index, out) -> None:
+        """The rows of `index`; those of a piece that has just these, in this order, are that piece's."""
+        for numbers, rows in self.pieces:
+            if np.array_equal(numbers, index):
+                out[...] = rows
+                return
+        piece, place = self._places()
+        out[...] = 0.0
+        for i, (_, rows) in enumerate(self.pieces):
+            here = np.flatnonzero(piece[index] == i)
+            out[here] = rows[place[index[here]]]
+
+    def cells(self, index, columns) -> np.ndarray:
+        """One cell for each pair of a row number and a column."""
+        piece, place = self._places()
+        cells = np.zeros(len(index))
+        for i, (_, rows) in enumerate(self.pieces):
+            here = piece[index] == i
+            cells[here] = rows[place[index[here]], columns[here]]
+        return cells
+
+    def largest(self) -> np.ndarray:
+        """The largest absolute value of every column, without a copy."""
+        return np.max([np.maximum(rows.max(axis=0), -rows.min(axis=0)) for _, rows in self.pieces if len(rows)], axis=0)
+
+    def _places(self):
+        """For every row its piece, -1 for none, and its place there."""
+        piece, place = np.full(self.n_samples, -1), np.zeros(self.n_samples, int)
+        for i, (numbers, _) in enumerate(self.pieces):
+            piece[numbers], place[numbers] = i, np.arange(len(numbers))
+        return piece, place
+
+
 class Table(NamedTuple):
     """What the folds are cut from.
 
     Attributes
     ----------
-    X : (n_samples, n_features) array or SciPy CSR matrix, or a list of them, one per fold
+    X : (n_samples, n_features) array or SciPy CSR matrix, or a list of `Parts` or CSR matrices, one per fold
         A list where preprocessing was fitted on each fold's own training rows; rows are aligned with `y`.
     y : (n_samples, n_outputs)
     train_weight, test_weight : (n_folds, n_samples), non-negative
@@ -165,7 +230,7 @@ def cut(table: Table, *, squared: bool, fit_intercept: bool) -> Folds:
     """
     stacked = isinstance(table.X, list)
     first = table.X[0] if stacked else table.X
-    if not isinstance(first, np.ndarray):
+    if scipy.sparse.issparse(first):
         return _sparse(table, fit_intercept)
     if squared and min(first.shape) <= LARGEST_BASIS:
         return diagonalized(table, fit_intercept)
@@ -241,42 +306,50 @@ class Affine(NamedTuple):
     shift: np.ndarray
 
 
-def affine(matrices: list[np.ndarray]) -> Affine | None:
+def affine(tables: list[Parts]) -> Affine | None:
     """The common matrix of preprocessing that only centres and scales, or None where it does more.
 
     Found from the numbers, not from the names of transformers, and accepted when every cell agrees to rounding.
     """
-    X = matrices[0]
-    if len({m.shape for m in matrices}) > 1:
+    if len({table.shape for table in tables}) > 1 or not all(table.is_complete for table in tables):
         return None
-    if len(X) > 4 * SAMPLE and affine([m[:: len(X) // SAMPLE] for m in matrices]) is None:
-        return None
-    columns = np.arange(X.shape[1])
+    n, p = tables[0].shape
+    if n > 4 * SAMPLE:
+        few = np.arange(0, n, n // SAMPLE)
+        sample = [np.empty((len(few), p)) for _ in tables]
+        for table, rows in zip(tables, sample, strict=True):
+            table.take(few, rows)
+        if affine([Parts.of(rows) for rows in sample]) is None:
+            return None
+    X, columns = tables[0].whole(), np.arange(p)
     top, bottom = X.argmax(axis=0), X.argmin(axis=0)
-    span = X[top, columns] - X[bottom, columns]
+    lowest = X[bottom, columns]
+    span = X[top, columns] - lowest
     varies = span > 0
     scales, shifts = [], []
-    for m in matrices:
-        difference = m[top, columns] - m[bottom, columns]
-        scale = np.where(varies, difference / np.where(varies, span, 1.0), 1.0)
-        shift = m[bottom, columns] - scale * X[bottom, columns]
-        size = np.abs(m).max(axis=0) + np.abs(shift)
-        if not (scale[varies] != 0).all() or not _agree(X, m, scale, shift, 1e-12 * size):
+    for table in tables:
+        start = table.cells(bottom, columns)
+        scale = np.where(varies, (table.cells(top, columns) - start) / np.where(varies, span, 1.0), 1.0)
+        shift = start - scale * lowest
+        size = table.largest() + np.abs(shift)
+        if not (scale[varies] != 0).all() or not _agree(X, table, scale, shift, 1e-12 * size):
             return None
         scales.append(scale)
         shifts.append(shift)
     return Affine(X, np.stack(scales), np.stack(shifts))
 
 
-def _agree(X, image, scale, shift, tolerance) -> bool:
+def _agree(X, image: Parts, scale, shift, tolerance) -> bool:
     """Whether X * scale + shift is `image`, by rows enough to fill a cache."""
     step = max((1 << 15) // X.shape[1], 1)
-    for i in range(0, len(X), step):
-        difference = X[i : i + step] * scale
-        difference += shift
-        difference -= image[i : i + step]
-        if (np.abs(difference, out=difference) > tolerance).any():
-            return False
+    for numbers, rows in image.pieces:
+        for i in range(0, len(numbers), step):
+            difference = X[numbers[i : i + step]]
+            difference *= scale
+            difference += shift
+            difference -= rows[i : i + step]
+            if (np.abs(difference, out=difference) > tolerance).any():
+                return False
     return True
 
 
@@ -316,8 +389,8 @@ def _stacked(table: Table, fit_intercept: bool) -> Folds:
     features = max(m.shape[1] for m in table.X)
 
     def rotated(matrix, train, test):
-        wide = np.zeros((len(matrix), features))
-        wide[:, : matrix.shape[1]] = matrix
+        wide = np.zeros((matrix.shape[0], features))
+        wide[:, : matrix.shape[1]] = matrix.whole()
         return _rotated(wide, train, (train > 0) | (test > 0), fit_intercept, n)
 
     parts, bases, centers = zip(*map(rotated, table.X, table.train_weight, table.test_weight), strict=True)
@@ -391,7 +464,10 @@ def _gather(ones, X, y, weight, out):
     index = np.flatnonzero(weight)
     root = np.sqrt(weight[index])[:, None]
     rows = out[: len(index), : X.shape[1]]
-    np.take(X, index, axis=0, out=rows, mode="clip")
+    if isinstance(X, Parts):
+        X.take(index, rows)
+    else:
+        np.take(X, index, axis=0, out=rows, mode="clip")
     if (root != 1).any():
         rows *= root
     out[len(index) :] = 0.0

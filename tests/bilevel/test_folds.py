@@ -8,7 +8,7 @@ import scipy.sparse
 
 from skhypergrad.bilevel import Implicit, LinearModel, criteria, held_out, losses
 from skhypergrad.bilevel import folds as folds_module
-from skhypergrad.bilevel.folds import Table, affine, cut, padded
+from skhypergrad.bilevel.folds import Parts, Table, affine, cut, padded
 from skhypergrad.bilevel.tune import _start, _step
 
 
@@ -56,14 +56,14 @@ def test_dense_rows_in_a_new_basis_are_the_sparse_rows_in_their_own(n, p, fit_in
 @pytest.mark.parametrize(("n", "p"), [(200, 4), (12, 40)])
 def test_folds_with_their_own_x_equal_shared_ones(n, p, squared, rng):
     shared = table(n, p, rng, binary=not squared)
-    same(solve(shared._replace(X=[shared.X] * 3), squared, True), solve(shared, squared, True))
+    same(solve(shared._replace(X=[Parts.of(shared.X)] * 3), squared, True), solve(shared, squared, True))
 
 
 @pytest.mark.parametrize("squared", [True, False])
 def test_folds_scaled_apart_share_rows_exactly(squared, rng, monkeypatch):
     base = table(90, 5, rng, binary=not squared)
     scales, shifts = rng.uniform(0.5, 2, (3, 5)), rng.normal(size=(3, 5))
-    apart = base._replace(X=[base.X * s + m for s, m in zip(scales, shifts, strict=True)])
+    apart = base._replace(X=[Parts.of(base.X * s + m) for s, m in zip(scales, shifts, strict=True)])
     assert affine(apart.X) is not None
     found = solve(apart, squared, True)
     monkeypatch.setattr(folds_module, "affine", lambda matrices: None)
@@ -72,7 +72,7 @@ def test_folds_scaled_apart_share_rows_exactly(squared, rng, monkeypatch):
 
 def test_a_rough_first_solution_changes_nothing(rng, monkeypatch):
     rows = table(90, 5, rng, binary=True)
-    apart = rows._replace(X=[rows.X * s for s in (1.0, 2.0, 3.0)])
+    apart = rows._replace(X=[Parts.of(rows.X * s) for s in (1.0, 2.0, 3.0)])
     plain = solve(apart, False, True)
     monkeypatch.setattr(folds_module, "MANY_CELLS", 0)
     same(solve(apart, False, True), plain)
@@ -80,21 +80,42 @@ def test_a_rough_first_solution_changes_nothing(rng, monkeypatch):
 
 def test_preprocessing_that_does_more_than_scale_is_not_mistaken(rng):
     X = rng.normal(size=(20, 3))
-    assert affine([X, X]) is not None
-    assert affine([X, X**2]) is None
-    assert affine([X, X[:, ::-1]]) is None
-    assert affine([X, X[:, :2]]) is None
+    assert affine([Parts.of(X), Parts.of(X)]) is not None
+    assert affine([Parts.of(X), Parts.of(X**2)]) is None
+    assert affine([Parts.of(X), Parts.of(X[:, ::-1])]) is None
+    assert affine([Parts.of(X), Parts.of(X[:, :2])]) is None
     nearly = X.copy()
     nearly[3, 1] += 1e-6
-    assert affine([X, nearly]) is None
+    assert affine([Parts.of(X), Parts.of(nearly)]) is None
     constant = np.column_stack([X, np.ones(20)])
-    assert affine([constant, 2 * constant]) is not None
+    assert affine([Parts.of(constant), Parts.of(2 * constant)]) is not None
+
+
+def test_a_table_in_pieces_is_the_table(rng):
+    X, (train, test) = rng.normal(size=(30, 4)), np.split(rng.permutation(30), [22])
+    pieces = Parts(30, ((train, X[train]), (test, X[test])))
+    assert pieces.is_complete
+    np.testing.assert_array_equal(pieces.whole(), X)
+    for index in (train, test, np.arange(0, 30, 3)):
+        out = np.full((len(index), 4), np.nan)
+        pieces.take(index, out)
+        np.testing.assert_array_equal(out, X[index])
+    rows, columns = rng.integers(30, size=9), rng.integers(4, size=9)
+    np.testing.assert_array_equal(pieces.cells(rows, columns), X[rows, columns])
+    np.testing.assert_array_equal(pieces.largest(), np.abs(X).max(axis=0))
+    assert affine([pieces, Parts.of(2 * X + 1)]) is not None
+    assert affine([pieces, Parts.of(X**3)]) is None
+    lacking = Parts(30, ((train, X[train]),))
+    assert not lacking.is_complete
+    assert not lacking.whole()[test].any()
+    assert affine([Parts.of(X), lacking]) is None
 
 
 def test_folds_with_different_columns_are_padded(rng):
     base = table(40, 6, rng)
-    ragged = base._replace(X=[base.X, base.X[:, :5], base.X])
-    wide = base._replace(X=[base.X, np.column_stack([base.X[:, :5], np.zeros(40)]), base.X])
+    ragged = base._replace(X=[Parts.of(X) for X in (base.X, base.X[:, :5], base.X)])
+    other = np.column_stack([base.X[:, :5], np.zeros(40)])
+    wide = base._replace(X=[Parts.of(X) for X in (base.X, other, base.X)])
     same(solve(ragged, True, True), solve(wide, True, True))
 
 

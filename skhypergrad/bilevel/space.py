@@ -151,7 +151,7 @@ class Space:
         self.reals = dict(reals)
         sizes = [real.size for real in self.reals.values()]
         self._ends = np.cumsum(sizes)[:-1]
-        self._maps = tuple((name, r.low, r.high, r.scale, r.shape) for name, r in self.reals.items())
+        self._maps = tuple((name, r.low, r.high, r.scale, r.shape, r.sums) for name, r in self.reals.items())
 
     def __repr__(self):
         return f"Space({self.reals!r})"

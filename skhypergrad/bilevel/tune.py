@@ -390,7 +390,8 @@ class _Search:
     def _solution(self, best: Evaluation, params, status: Status, tol: float) -> Solution:
         return Solution(
             hyper=best.hyper,
-            params=params,
+            # on the host: outside of this function JAX may have another precision
+            params=jax.device_get(params),
             value=best.value,
             gradient=self.space.natural(best.gradient, best.hyper),
             status=self._status(best, status, tol),

@@ -116,6 +116,15 @@ def test_a_search_ends_at_the_projection_of_what_it_would_like(optimizer, sums):
     assert found.status.name in ("converged", "boundary")
 
 
+def test_every_budget_is_kept_one_search_after_the_other():
+    problem = Problem(spend, regret, lambda hyper, data: jnp.zeros(6))
+    optimizer = FirstOrder(optax.sgd(20.0))
+    for budget in (1.0, 2.0, 3.0):
+        boxed = {"weight": Real(0, 1, "linear", (6,), budget=budget)}
+        found = tune(problem, Implicit(Newton(Direct())), optimizer, boxed, np.ones(6), max_steps=50)
+        assert found.hyper["weight"].sum() == pytest.approx(budget, abs=1e-9)
+
+
 def test_an_optimizer_that_knows_boxes_only_says_so():
     problem = Problem(spend, regret, lambda hyper, data: jnp.zeros(6))
     with pytest.raises(ValueError, match="FirstOrder or HOAG"):

@@ -262,6 +262,26 @@ def test_a_run_that_breaks_off_is_nan_at_the_step_where_it_does(mode):
     assert float(partly.hyper["alpha"]) < 1.0
 
 
+def test_the_memory_of_a_run_is_bounded():
+    """Not the weights but what is computed from many rows on the way takes the memory here."""
+    rows = Problem(
+        inner=lambda w, hyper, data: jnp.mean(hyper["weight"] * jnp.logaddexp(0, data @ w)) + 0.01 * jnp.sum(w**2),
+        outer=lambda w, hyper, data: jnp.sum(w**2),
+        init=lambda hyper, data: jnp.ones(5),
+    )
+    n, steps = 2_000, 64
+    hyper, data = {"weight": np.ones(n, np.float32)}, np.ones((n, 5), np.float32)
+
+    def bytes_with(memory):
+        evaluate = value_and_hypergrad(rows, Reverse(GradientDescent(0.1), steps, memory=memory))
+        return jax.jit(evaluate).lower(hyper, data).compile().memory_analysis().temp_size_in_bytes
+
+    one_step = 4 * n
+    everything, bounded = bytes_with(1 << 30), bytes_with(20 * one_step)
+    assert everything > steps * one_step
+    assert bounded < everything / 3
+
+
 def test_online_forms_go_on_from_where_they_were():
     hyper, data = {"alpha": jnp.asarray(0.7)}, jax.tree.map(np.float32, RIDGE.data)
 

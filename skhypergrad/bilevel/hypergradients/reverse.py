@@ -19,7 +19,7 @@ import jax.numpy as jnp
 
 from skhypergrad.bilevel.hypergradients import unrolled
 
-# Bytes of states that are kept before they are computed again instead.
+# Bytes that are kept before they are computed again instead.
 MEMORY = 1 << 26
 
 
@@ -38,8 +38,9 @@ class Reverse(unrolled.Unrolled):
     window : int, default=None
         Steps that are differentiated, the last ones; None for all. With fewer than `steps` the starting weights are not seen.
     memory : int, default=2**26
-        Bytes. While `steps` copies of the solver's state fit, all are kept; else about the square root of their number, and
-        the run is repeated in between.
+        Bytes, for each task. While what the way back needs of all steps fits (the solver's states, and the intermediate
+        results of a step, usually a few numbers for every row and layer), it is kept; else that of about the square root of
+        the steps, and the run is repeated in between.
 
     Raises
     ------
@@ -55,7 +56,7 @@ class Reverse(unrolled.Unrolled):
     def step(self, problem, hyper, data, carry, tol=None):
         tail = self.steps if self.window is None else self.window
         head = self.steps - tail
-        chunk = unrolled.chunk_for(carry.state, tail, self.memory)
+        chunk = unrolled.chunk_for(self.solver, problem, hyper, data, carry.state, tail, self.memory)
 
         def entry(hyper):
             fresh = unrolled.beginning(self.solver, problem, hyper, data)

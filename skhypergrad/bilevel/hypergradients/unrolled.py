@@ -104,10 +104,27 @@ def run(step, state, steps, *, chunk=None):
     return several(loop, steps % chunk)
 
 
-def chunk_for(state, steps, memory):
-    """None while all states fit into `memory` bytes, else about the square root of their number."""
-    size = sum(x.size * x.dtype.itemsize for x in jax.tree.leaves(state))
+def chunk_for(solver, problem, hyper, data, state, steps, memory):
+    """None while what the way back needs of all steps fits into `memory` bytes, else about the root of their number."""
+
+    def kept(hyper, data, state):
+        step = jax.vjp(lambda h, s: advance(solver, problem, h, data, s, jnp.asarray(True))[0], hyper, state)
+        return jax.tree.leaves(step[1]), jax.tree.leaves(state)
+
+    graph = jax.make_jaxpr(kept)(*jax.tree.map(_shape, (hyper, data, state))).jaxpr
+    # what is the same for all steps, such as the data, is held once
+    given = {id(v) for v in graph.invars}
+    stored = [v.aval for v in graph.outvars if id(v) not in given]
+    size = sum(math.prod(a.shape) * a.dtype.itemsize for a in stored) + _bytes(state)
     return None if size * steps <= memory else max(math.isqrt(steps), 1)
+
+
+def _shape(x):
+    return jax.ShapeDtypeStruct(x.shape, x.dtype)
+
+
+def _bytes(tree):
+    return sum(x.size * x.dtype.itemsize for x in jax.tree.leaves(tree))
 
 
 def nothing_yet(solver, problem, hyper, data, tangent=None) -> UnrolledCarry:

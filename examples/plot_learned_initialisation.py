@@ -8,10 +8,10 @@ unrolled run has a derivative with respect to them, which `Reverse` takes; an op
 began, and `Implicit` says so. The learning rate of every layer's weights is tuned along with them. This is model-agnostic
 meta-learning (Finn, Abbeel & Levine 2017), whose regression on sines is the example, with a fixed set of 100 tasks.
 
-The result on 200 new sines: after the five steps the mean squared error is 0.03 from the learned start, 0.72 from weights fitted
-to all earlier tasks at once, and 1.9 from random ones, each of these two at the learning rate that is best for it. Five more
-steps, which nothing was tuned for, still help: 0.02. Before the first step the learned start is no better than the joint
-fit: it is not a good model of any task, but a good place to become one.
+The result on 200 new sines: after the five steps the mean squared error is 0.03 from the learned start, 0.72 from weights
+fitted to all earlier tasks at once, and 1.9 from random ones, each of these two at the learning rate that is best for it.
+Five more steps, which nothing was tuned for, still help: 0.02. Before the first step the learned start is no better than the
+joint fit: it is not a good model of any task, but a good place to become one.
 """
 
 # %%

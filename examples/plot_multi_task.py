@@ -3,7 +3,7 @@ Which tasks belong together: a learned matrix of couplings
 ==========================================================
 
 Ten tasks, one for each digit, are to tell their digit from the others with five training images a digit. Related tasks can
-help one another: a penalty on the differences of their weights draws them together,
+help one another: a penalty on the differences of their weights draws them together::
 
     loss + sum over j, k of C[j, k] ||w_j - w_k||^2 + r sum over k of ||w_k||^2,      C symmetric, C >= 0.
 

@@ -11,7 +11,7 @@ search has the same time.
 
 The result on scikit-learn's digits: the published claim, that online tuning reaches a lower loss per unit of time,
 holds. RTHO is at a validation loss of 0.15 after 0.3 s, where random search takes 0.6 s (median of its orders) and
-Forward 2 s, and it ends at 0.120, the others at 0.141. Part of that is the rates' changing on the way: the training
+Forward 2 s, and it ends at 0.120, these two at 0.141. Part of that is the rates' changing on the way: the training
 begun anew, at RTHO's rates of its best moment held constant, comes to 0.133. Forgetting is faster at first, and ends
 with a learning rate that is too small (0.04; begun anew 0.160): it sees too few steps ahead. Test accuracies are 96.7 %
 (Forward), 96.6 % (RTHO and random search) and 95.3 % (forgetting). With three hyperparameters and a training of 0.1 s

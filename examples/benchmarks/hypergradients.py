@@ -8,8 +8,8 @@ Ridge and logistic regression on 10,000 rows with 100 features. The hyperparamet
 feature (100), or a weight for each row (10,000). All are taken where the penalties are 0.01 and the weights 1, so that one
 and the same fit is differentiated, and only the number of derivatives differs.
 
-setting  the relative tolerance of implicit modes; the number of steps of unrolled ones; for the window, of those that are
-         differentiated, the last of 400. A tolerance means something else to each method: compare error against time
+setting  the relative tolerance of implicit modes, which means something else to each; the number of steps of unrolled ones;
+         for the window, of those that are differentiated, the last of 400
 error    |g - g*| / |g*|, with g* from a direct solve in numpy at the exact optimum
 warm     seconds of one hypergradient: value and gradient, from the starting weights, as one compiled program
 alone    seconds of its inner solve, as many steps of the same solver, and of the outer objective, without a derivative
@@ -19,7 +19,8 @@ temp     MB of temporaries in XLA's plan of the program
 
 Every case runs in a process of its own, in which all programs take turns; the medians of the turns are told. For the memory
 every program has a process of its own: `resident` is how far its first call raises the resident set, at the peak (Linux).
-The unrolled modes run gradient descent. jaxopt is optional (pip install jaxopt): its L-BFGS, and its conjugate gradients.
+The unrolled modes run gradient descent. Here Reverse keeps what every step needs, or checkpoints (else `memory` decides).
+jaxopt is optional (pip install jaxopt): its L-BFGS, with conjugate gradients.
 """
 
 from __future__ import annotations
@@ -51,7 +52,7 @@ try:
 except Exception as error:  # beside a newer JAX its import may fail in any way
     jaxopt, missing = None, f"without jaxopt: {type(error).__name__}, {error}"
 
-ROWS, FEATURES, PENALTY = 10_000, 100, 0.01
+ROWS, FEATURES, PENALTY, KEEP = 10_000, 100, 0.01, 1 << 40
 CASES = [f"{model}-{count}" for model in ("ridge", "logistic") for count in (1, FEATURES, ROWS)]
 TOLERANCES, STEPS, WINDOWS = (1e-2, 1e-4, 1e-8, 1e-12), (50, 100, 200, 400), (50, 100, 200)
 
@@ -78,10 +79,10 @@ def make(model):
     scale, w = np.geomspace(1, 0.2, FEATURES), rng.normal(size=FEATURES)
     X, Xv = (rng.normal(size=(ROWS, FEATURES)) * scale for _ in range(2))
     y, yv = (Z @ w + rng.normal(size=ROWS) for Z in (X, Xv))
-    curvature = 1.0
-    if model == "logistic":
-        y, yv, curvature = np.sign(y), np.sign(yv), 0.25
-    return (X, y, Xv, yv), 1 / (curvature * np.linalg.eigvalsh(X.T @ X / ROWS)[-1] + PENALTY)
+    largest = np.linalg.eigvalsh(X.T @ X / ROWS)[-1]
+    if model == "ridge":
+        return (X, y, Xv, yv), 1 / (largest + PENALTY)
+    return (X, np.sign(y), Xv, np.sign(yv)), 1 / (largest / 4 + PENALTY)
 
 
 def reference(model, count, data):
@@ -164,9 +165,9 @@ def entries(model, count, rate):
     # a derivative at every step for each of 10,000 would take minutes
     forward = {1: STEPS, FEATURES: STEPS[:1], ROWS: ()}[count]
     unrolled = [
-        *(("Reverse", steps, Reverse(descent, steps)) for steps in STEPS),
+        *(("Reverse", steps, Reverse(descent, steps, memory=KEEP)) for steps in STEPS),
         ("Reverse, checkpointed", longest, Reverse(descent, longest, memory=1)),
-        *(("Reverse, window", window, Reverse(descent, longest, window)) for window in WINDOWS),
+        *(("Reverse, window", window, Reverse(descent, longest, window, KEEP)) for window in WINDOWS),
         *(("Forward", steps, Forward(descent, steps)) for steps in forward),
     ]
     alone = run_alone(problem, descent)
@@ -178,8 +179,7 @@ def entries(model, count, rate):
 def prepare(case):
     """Hyperparameters, data, entries and the exact hypergradient."""
     model, count = case.split("-")
-    data, rate = make(model)
-    count = int(count)
+    (data, rate), count = make(model), int(count)
     hyper = {"weight": np.ones(ROWS)} if count == ROWS else {"penalty": np.full(() if count == 1 else count, PENALTY)}
     todo, exact = list(entries(model, count, rate)), reference(model, count, data)
     return *jax.tree.map(jnp.asarray, (hyper, data)), todo, exact

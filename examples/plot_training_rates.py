@@ -2,21 +2,40 @@
 Learning rate, momentum and penalty of one training run
 =======================================================
 
-A network is trained by 1,000 steps of the heavy ball on mini-batches. Its learning rate, its momentum and its penalty
-are tuned on validation images, in three ways that differentiate the training forwards: *Forward* repeats the whole
-training for every evaluation; *real-time hyperparameter optimization* (RTHO) moves the three numbers every 20 steps of
-a training that just goes on, and keeps the derivative of the weights; the third forgets that derivative at every move.
-All are from Franceschi et al., "Forward and reverse gradient-based hyperparameter optimization" (ICML 2017). Random
-search has the same time.
+A learning rate is usually found by training again and again. Forward differentiation carries the derivative of the weights
+with respect to the hyperparameters along with the training, so that they can be changed *during* a run: real-time
+hyperparameter optimization, RTHO (Franceschi, Donini, Frasconi & Pontil 2017), here every 20 steps. A variant forgets the
+derivative at every change, and so sees no further back than 20 steps. The same derivative after a whole training, begun anew
+for every change, and random search do what is usual. The claim of the literature is that the online forms reach a lower
+validation loss per unit of time.
 
-The result on scikit-learn's digits: the published claim, that online tuning reaches a lower loss per unit of time,
-holds. RTHO is at a validation loss of 0.15 after 0.3 s, where random search takes 0.6 s (median of its orders) and
-Forward 2 s, and it ends at 0.120, these two at 0.141. Part of that is the rates' changing on the way: the training
-begun anew, at RTHO's rates of its best moment held constant, comes to 0.133. Forgetting is faster at first, and ends
-with a learning rate that is too small (0.04; begun anew 0.160): it sees too few steps ahead. Test accuracies are 96.7 %
-(Forward), 96.6 % (RTHO and random search) and 95.3 % (forgetting). With three hyperparameters and a training of 0.1 s
-random search is not far behind. And the moment matters: at the rates that RTHO has at its very end, which suit weights
-that are already trained, a new training diverges (loss 2.2).
+The network has one hidden layer of 64 units. It is trained on 600 digits of scikit-learn, 50 at a time, by 1000 steps of the
+heavy ball; 500 digits are for validation and 697 for the test. All that take derivatives make 20 000 steps and begin at the
+middle of the space. Two things are compared: the validation loss of the weights that a search has at hand, which online have
+had more steps than a training, and the one thing that is comparable, the training of 1000 steps begun anew at the
+hyperparameters chosen so far.
+
+**Result.** The claim holds for what is found early. A training at the hyperparameters of RTHO reaches a validation loss of
+0.15 after TA s of search, at those of the variant after TB s; random search needs TC s in the median, and `Forward` begun anew
+TD s. It does not hold for what is found in the end:
+
+====================  ===================  ==========  =============  =================
+\                     weights at hand      begun anew  test accuracy  last, begun anew
+====================  ===================  ==========  =============  =================
+`Forward`, restarted  0.141                0.141       0.967          0.141
+RTHO                  0.120                0.132       0.966          2.217
+RTHO, tangent reset   0.132                0.160       0.953          0.166
+random search         0.120                0.120       0.967
+====================  ===================  ==========  =============  =================
+
+Much of what the online weights gain they owe to more steps. The variant ends at a learning rate that is too small for a training
+of 1000 steps, because within 20 steps a smaller one always looks better: the bias of a short horizon. RTHO avoids it at first,
+but with steps of this size does not settle: its last hyperparameters train nothing, and it is the best point of its path that
+is returned. Random search made about 100 runs in the same time, its best one late and by luck: its median over resampled orders
+of the runs ends at MEDIAN. With three hyperparameters and trainings of 0.05 s it is hard to beat, and the test accuracies differ by
+no more than chance. With four other splits and starting weights RTHO's choice was far ahead of `Forward` after a tenth of the
+steps each time (0.10 to 0.15 against 0.39 to 0.42), behind it in the end twice, and the variant was behind it in the end four
+times.
 """
 
 # %%
@@ -145,11 +164,12 @@ for name in ("RTHO", "RTHO, tangent reset"):
     clean[name] = curves[name][0][moments], np.array([rerun(chosen[name][i])[0] for i in moments])
 
 print(f"random search: {len(tried)} runs")
-print(f"{'':20} seconds  own loss  begun anew  test accuracy      rate  momentum   penalty  the last begun anew")
+print(f"{'':20} seconds  to 0.15  own loss  begun anew  test accuracy      rate  momentum   penalty  the last begun anew")
 for name, (seconds, losses) in curves.items():
     hyper = chosen[name][-1]
     loss, accuracy = rerun(hyper)
-    print(f"{name:20} {seconds[-1]:7.1f} {losses[-1]:9.4f} {loss:11.4f} {accuracy:14.4f}", end="")
+    soon = clean[name][0][np.argmax(clean[name][1] <= 0.15)]
+    print(f"{name:20} {seconds[-1]:7.1f} {soon:8.2f} {losses[-1]:9.4f} {loss:11.4f} {accuracy:14.4f}", end="")
     print(f" {hyper['rate']:9.4f} {hyper['momentum']:9.3f} {hyper['penalty']:9.1e}", end="")
     print(f" {rerun(last[name])[0]:20.4f}" if name in last else "")
 

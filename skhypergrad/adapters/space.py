@@ -2,8 +2,10 @@
 
 >>> from scipy.stats import loguniform
 >>> listed, continuous = split({"alpha": loguniform(1e-3, 1e3), "fit_intercept": [True, False]})
->>> listed, continuous
-({'fit_intercept': [True, False]}, {'alpha': Real(low=0.001, high=1000.0, scale='log', shape=(), init=None)})
+>>> listed
+{'fit_intercept': [True, False]}
+>>> continuous["alpha"].low, continuous["alpha"].high, continuous["alpha"].scale
+(0.001, 1000.0, 'log')
 """
 
 from __future__ import annotations

@@ -6,8 +6,8 @@ with A_t, B_t the derivatives of step t in the state and in the hyperparameters,
 
 Source: Maclaurin et al. (2015); Franceschi et al. (2017), algorithm 1; truncated after `window` steps: Shaban et al. (2019),
 whose error is at most of the size of what the rest of the run still forgets, (1 - lr h_min)**window where the inner objective
-is strongly convex. Cost: about 2 runs, 3 where states are computed again. It is the derivative of what those steps do, learning rates and starting weights
-included, not of the inner optimum.
+is strongly convex. Cost: about 2 runs, 3 with states computed again. It is the derivative of what
+those steps do, learning rates and starting weights included, not of the inner optimum.
 """
 
 from __future__ import annotations

@@ -5,6 +5,10 @@ from pathlib import Path
 
 import pytest
 
+# imported here, because SciPy sets warning filters when it is
+import skhypergrad.bilevel
+import skhypergrad.model_selection  # noqa: F401
+
 DOC = Path(__file__).parents[1] / "doc"
 PAGES = sorted(
     page for folder in ("guide", "extend") for page in (DOC / folder).rglob("*.rst") if ">>>" in page.read_text()

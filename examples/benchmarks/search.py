@@ -193,6 +193,8 @@ def main():
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--one", help=argparse.SUPPRESS)
     options = parser.parse_args()
+    if unknown := set(options.sets) - set(SETS):
+        parser.error(f"no set called {', '.join(sorted(unknown))}; there are {', '.join(SETS)}")
     values, repeats = (60, 1) if options.check else (20, options.repeats)
     if options.one:
         print(json.dumps(race(options.one, repeats, values, options.tight)))

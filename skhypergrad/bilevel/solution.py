@@ -29,8 +29,9 @@ class Status(enum.Enum):
     timeout = "max_time was used up before tol was reached: the best verified point so far is returned."
     interrupted = "The search was stopped from outside: the best verified point so far is returned."
     inner_failed = (
-        "The inner problem or the adjoint system could not be solved to tolerance at any point: rescale the features, "
-        "bound the hyperparameters away from values that hardly regularise, or raise the solver's max_steps."
+        "The inner problem or the adjoint system could not be solved to tolerance, at any point or where the descent led: "
+        "rescale the features, bound the hyperparameters away from values that hardly regularise, or raise max_steps of "
+        "the method or of its linear solver."
     )
 
 

@@ -247,12 +247,14 @@ class _Search:
         return {name: jnp.asarray(value, jnp.float64) for name, value in hyper.items()}
 
     def __call__(self, theta, carry, tol) -> Answer:
-        """Evaluate at theta; an evaluation that fails from a warm start is repeated from the starting weights."""
+        """Evaluate at theta; what fails is repeated from the starting weights, and what fails coarsely at full accuracy."""
         warm = carry is not None and not self.restart
         guess = self._guess(theta, carry) if warm else self.fresh
         answer = self._evaluate(theta, guess, tol, "warm" if warm else "cold")
         if warm and not answer.solved:
             answer = self._evaluate(theta, self.fresh, tol, "cold")
+        if tol > self.method.tol and not answer.solved:
+            answer = self._evaluate(theta, self.fresh, self.method.tol, "refined")
         return answer
 
     def _evaluate(self, theta, carry, tol, reason) -> Answer:
@@ -412,7 +414,7 @@ class _Search:
             return Status.boundary if np.any(at_bound(best.theta, best.gradient, region)) else Status.converged
         if self.judge is not None:
             return Status.judged
-        return Status.max_steps if status is Status.max_steps else Status.stalled
+        return status if status in (Status.max_steps, Status.inner_failed) else Status.stalled
 
 
 def _rank(evaluation: Evaluation) -> tuple[float, float]:

@@ -1,5 +1,6 @@
 """The loop finds the optimum, verifies it, and says the truth when it cannot."""
 
+import dataclasses
 import itertools
 
 import catalogue
@@ -22,6 +23,7 @@ from skhypergrad.bilevel import (
     tune,
     value_and_hypergrad,
 )
+from skhypergrad.bilevel.hypergradients.evidence import Evidence
 from skhypergrad.bilevel.optimizers import Answer, FirstOrder, Path, Visit
 from skhypergrad.bilevel.region import Region
 from skhypergrad.bilevel.solution import columns
@@ -118,6 +120,42 @@ def test_a_descent_along_a_line_can_be_stopped_and_can_fail():
         failed = starts.minimize(Oracle(bowl, lambda t: 0 < t[0] < 4), np.zeros(1), bounds, Budget(9, 1e-6))
     assert stopped is Status.max_steps
     assert failed is Status.inner_failed
+
+
+@pytest.mark.parametrize("size", [1, 2])
+def test_a_descent_goes_back_from_points_without_an_answer(size):
+    """One trial fails, wherever it is; and a first step leaps into a region where all do."""
+    bounds = Region(np.full(size, -9.4), np.full(size, 9.4))
+    calls = itertools.count()
+    hiccup = Oracle(bowl, lambda theta: next(calls) == 6)
+    beyond = Oracle(bowl, lambda theta: np.max(theta) > 1.0)
+    with jax.enable_x64(True):
+        assert LBFGSB(n_starts=5).minimize(hiccup, np.zeros(size), bounds, Budget(50, 1e-6)) is Status.converged
+        leap = LBFGSB(n_starts=1, first_step=8.0)
+        assert leap.minimize(beyond, np.full(size, -4.0), bounds, Budget(50, 1e-6)) is Status.converged
+
+
+def test_what_is_not_solved_coarsely_is_solved_finely():
+    @jax.tree_util.register_dataclass
+    @dataclasses.dataclass(frozen=True)
+    class Picky(Implicit):
+        def trusts(self, evidence, tol=None):
+            return (tol is None or tol <= self.tol) & super().trusts(evidence, tol)
+
+    alpha = {"alpha": Real(1e-4, 1e4)}
+    solution = tune(RIDGE.problem, Picky(), LBFGSB(n_starts=3), alpha, RIDGE.data)
+    assert solution.status is Status.converged
+    assert {e.tol for e in solution.trace if e.solved} == {Picky().tol}
+    assert "refined" in {e.reason for e in solution.trace}
+
+
+def test_a_correction_as_large_as_the_value_is_not_trusted_at_a_coarse_tolerance():
+    method = Implicit()
+    coarse = Evidence(0.05, 0.05, 3, 3, 2.0)
+    assert not method.trusts(jax.tree.map(np.asarray, coarse), 0.1)
+    assert method.trusts(jax.tree.map(np.asarray, coarse._replace(correction=0.2)), 0.1)
+    # at full accuracy the residuals tell, however small the value itself
+    assert method.trusts(jax.tree.map(np.asarray, coarse._replace(inner_residual=1e-9, linear_residual=1e-9)), 1e-8)
 
 
 def test_the_first_step_has_the_length_it_should():

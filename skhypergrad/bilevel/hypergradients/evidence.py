@@ -15,9 +15,12 @@ class Evidence(NamedTuple):
     linear_residual : |H q - b| / |b| of the adjoint system, recomputed; 0 where there is none
     inner_steps, linear_steps : int
         Of an unrolled run, the steps up to the first that was not finite.
+    correction : what the adjoint says the inner residual has moved the value by (and `Implicit` corrects it by), relative
+        to the value there or at the starting weights, whichever is larger; 0 where nothing is corrected
     """
 
     inner_residual: Any
     linear_residual: Any
     inner_steps: Any
     linear_steps: Any
+    correction: Any

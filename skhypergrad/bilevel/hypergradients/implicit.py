@@ -31,14 +31,25 @@ ROUGH = 1e-4
 INNER_ROUNDING = 1e-6
 LINEAR_ROUNDING = 1e-6
 SLACK = 10
+# A coarse value that its correction changes by more than this share is no value: the correction is a first-order one.
+LARGEST_CORRECTION = 0.5
 
 
 class ImplicitCarry(NamedTuple):
-    """The inner solution and adjoint (warm starts), the gradient at the starting weights (reference), the evidence."""
+    """The inner solution and adjoint (warm starts), the evidence, and what residuals and corrections are compared with.
+
+    Attributes
+    ----------
+    params, adjoint : the last answers
+    reference : inner gradient at the starting weights
+    outer : size of the outer objective there
+    evidence : Evidence
+    """
 
     params: Any
     adjoint: Any
     reference: Any
+    outer: Any
     evidence: Evidence
 
 
@@ -74,7 +85,8 @@ class Implicit:
             params=params,
             adjoint=jnp.zeros_like(reference),
             reference=reference,
-            evidence=Evidence(nothing, nothing, jnp.asarray(0), jnp.asarray(0)),
+            outer=jnp.abs(problem.outer(params, hyper, data)),
+            evidence=Evidence(nothing, nothing, jnp.asarray(0), jnp.asarray(0), nothing),
         )
 
     def step(self, problem, hyper, data, carry, tol=None):
@@ -95,18 +107,19 @@ class Implicit:
         rough = rough_hessian(problem, params, hyper, data)
         adjoint = self.linear_solver.solve(operator, b, carry.adjoint, tol**ADJOINT, rough)
         moved = jax.grad(lambda hyper: jnp.vdot(gradient_of(w, hyper), adjoint.x))(hyper)
+        # what is left of the inner gradient moves the value by <q, gradient>, to first order: Becker & Rannacher (2001)
+        correction = jnp.vdot(adjoint.x, gradient)
+        size = jnp.maximum(jnp.abs(value), carry.outer)
         evidence = Evidence(
             inner_residual=_relative(operator.precondition, gradient, carry.reference, objective),
             linear_residual=adjoint.residual,
             inner_steps=steps,
             linear_steps=adjoint.steps,
+            correction=jnp.abs(correction) / jnp.where(size > 0, size, 1.0),
         )
-        return (
-            # what is left of the inner gradient moves the value by <q, gradient>, to first order: Becker & Rannacher (2001)
-            value - jnp.vdot(adjoint.x, gradient),
-            jax.tree.map(jnp.subtract, direct, moved),
-            ImplicitCarry(params=params, adjoint=adjoint.x, reference=carry.reference, evidence=evidence),
-        )
+        hypergradient = jax.tree.map(jnp.subtract, direct, moved)
+        new = ImplicitCarry(params, adjoint.x, carry.reference, carry.outer, evidence)
+        return value - correction, hypergradient, new
 
     def predict(self, near, far, share):
         """A carry for a point on the line from `near` to `far`, `share` of the way along it or beyond.
@@ -128,7 +141,8 @@ class Implicit:
         tol = self.tol if tol is None else tol
         inner = evidence.inner_residual <= max(SLACK * tol, INNER_ROUNDING)
         linear = evidence.linear_residual <= max(SLACK * tol**ADJOINT, LINEAR_ROUNDING)
-        return (inner & linear).all()
+        close = (evidence.inner_residual <= INNER_ROUNDING) | (evidence.correction <= LARGEST_CORRECTION)
+        return (inner & linear & close).all()
 
     def _approach(self, problem, hyper, data, carry, tol):
         """The solution to single precision and the steps it took, where the data are held in it; else the warm start."""

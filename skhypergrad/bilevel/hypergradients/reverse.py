@@ -39,8 +39,8 @@ class Reverse(unrolled.Unrolled):
         Steps that are differentiated, the last ones; None for all. With fewer than `steps` the starting weights are not seen.
     memory : int, default=2**26
         Bytes, for each task. While what the way back needs of all steps fits (the solver's states, and the intermediate
-        results of a step, usually a few numbers for every row and layer), it is kept; else that of about the square root of
-        the steps, and the run is repeated in between.
+        results of a step, usually a few numbers for every row and layer), it is kept; else that of as many last steps as fit,
+        but twice the square root of all, and what comes before is run again from about as many states.
 
     Raises
     ------
@@ -56,7 +56,7 @@ class Reverse(unrolled.Unrolled):
     def step(self, problem, hyper, data, carry, tol=None):
         tail = self.steps if self.window is None else self.window
         head = self.steps - tail
-        chunk = unrolled.chunk_for(self.solver, problem, hyper, data, carry.state, tail, self.memory)
+        kept = unrolled.kept_of(self.solver, problem, hyper, data, carry.state, tail, self.memory)
 
         def entry(hyper):
             fresh = unrolled.beginning(self.solver, problem, hyper, data)
@@ -69,7 +69,7 @@ class Reverse(unrolled.Unrolled):
 
         def outer(hyper):
             state = before if head else entry(hyper)
-            state, on, more = unrolled.run(steps_of(hyper), state, tail, chunk=chunk)
+            state, on, more = unrolled.run(steps_of(hyper), state, tail, kept=kept)
             return problem.outer(unrolled.of(self.solver, hyper).params(state), hyper, data), (state, on, more)
 
         (value, (state, on, more)), gradient = jax.value_and_grad(outer, has_aux=True)(hyper)

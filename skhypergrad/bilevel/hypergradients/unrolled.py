@@ -81,11 +81,12 @@ def is_finite(state):
     return jnp.all(jnp.stack(leaves))
 
 
-def run(step, state, steps, *, chunk=None):
+def run(step, state, steps, *, kept=None):
     """`steps` steps from (state, alive), with the number of them that were taken.
 
-    With `chunk`, derivatives keep only every `chunk`-th state and run again from there: memory for steps / chunk + chunk
-    states instead of `steps`, for one more run (Griewank & Walther 2008, section 12.3).
+    With `kept`, derivatives keep what they need of the last `kept` steps, and of the steps before only every n-th state, n
+    about the root of their number, to run again from there: memory for two roots more, and less than one run again
+    (Griewank & Walther 2008, section 12.3).
     """
 
     def body(loop, _):
@@ -97,34 +98,37 @@ def run(step, state, steps, *, chunk=None):
         return jax.lax.scan(body, loop, None, length=length)[0]
 
     loop = (state, jnp.asarray(True), jnp.asarray(0))
-    if chunk is None or chunk >= steps:
-        return several(loop, steps)
-    part = jax.checkpoint(lambda loop: several(loop, chunk))
-    loop = jax.lax.scan(lambda loop, _: (part(loop), None), loop, None, length=steps // chunk)[0]
-    return several(loop, steps % chunk)
+    again = 0 if kept is None else steps - kept
+    if again > 0:
+        chunk = math.isqrt(again)
+        part = jax.checkpoint(lambda loop: several(loop, chunk))
+        loop = jax.lax.scan(lambda loop, _: (part(loop), None), loop, None, length=again // chunk)[0]
+        again -= again % chunk
+    return several(loop, steps - again)
 
 
-def chunk_for(solver, problem, hyper, data, state, steps, memory):
-    """None while what the way back needs of all steps fits into `memory` bytes, else about the root of their number."""
+def kept_of(solver, problem, hyper, data, state, steps, memory):
+    """Of how many last steps all that the way back needs is kept: None for all, while that fits into `memory` bytes."""
 
-    def kept(hyper, data, state):
-        step = jax.vjp(lambda h, s: advance(solver, problem, h, data, s, jnp.asarray(True))[0], hyper, state)
-        return jax.tree.leaves(step[1]), jax.tree.leaves(state)
+    def residuals(hyper, data, state):
+        def whole(hyper, state):
+            return run(lambda s, alive: advance(solver, problem, hyper, data, s, alive), state, steps)[0]
 
-    graph = jax.make_jaxpr(kept)(*jax.tree.map(_shape, (hyper, data, state))).jaxpr
-    # what is the same for all steps, such as the data, is held once
-    given = {id(v) for v in graph.invars}
-    stored = [v.aval for v in graph.outvars if id(v) not in given]
-    size = sum(math.prod(a.shape) * a.dtype.itemsize for a in stored) + _bytes(state)
-    return None if size * steps <= memory else max(math.isqrt(steps), 1)
+        return jax.tree.leaves(jax.vjp(whole, hyper, state)[1])
+
+    graph = jax.make_jaxpr(residuals)(*jax.tree.map(_shape, (hyper, data, state))).jaxpr
+    given = set(map(id, graph.invars))
+    stored = {id(v): v.aval for v in graph.outvars if id(v) not in given}
+    size = sum(math.prod(a.shape) * a.dtype.itemsize for a in stored.values())
+    if size <= memory:
+        return None
+    # what is run again needs room for a root of its steps as well
+    root = math.isqrt(steps)
+    return min(max(steps * memory // size - root, 2 * root), steps)
 
 
 def _shape(x):
     return jax.ShapeDtypeStruct(x.shape, x.dtype)
-
-
-def _bytes(tree):
-    return sum(x.size * x.dtype.itemsize for x in jax.tree.leaves(tree))
 
 
 def nothing_yet(solver, problem, hyper, data, tangent=None) -> UnrolledCarry:
@@ -133,7 +137,7 @@ def nothing_yet(solver, problem, hyper, data, tangent=None) -> UnrolledCarry:
     params = of(solver, hyper).params(state)
     reference = _norm(jax.grad(problem.inner)(params, hyper, data))
     zero, none = jnp.zeros_like(reference), jnp.asarray(0)
-    return UnrolledCarry(params, state, tangent, jnp.asarray(True), reference, Evidence(zero, zero, none, none))
+    return UnrolledCarry(params, state, tangent, jnp.asarray(True), reference, Evidence(zero, zero, none, none, zero))
 
 
 def conclude(solver, problem, hyper, data, carry, value, gradient, state, alive, taken, tangent=None):
@@ -143,8 +147,8 @@ def conclude(solver, problem, hyper, data, carry, value, gradient, state, alive,
         carry.reference > 0, carry.reference, 1.0
     )
     whole = alive & jnp.isfinite(value)
-    none = jnp.asarray(0)
-    evidence = Evidence(jnp.where(whole, residual, jnp.nan), jnp.zeros_like(residual), taken, none)
+    zero, none = jnp.zeros_like(residual), jnp.asarray(0)
+    evidence = Evidence(jnp.where(whole, residual, jnp.nan), zero, taken, none, zero)
     new = UnrolledCarry(params, state, tangent, jnp.asarray(False), carry.reference, evidence)
     return jnp.where(whole, value, jnp.nan), jax.tree.map(lambda g: jnp.where(whole, g, jnp.nan), gradient), new
 

@@ -22,7 +22,7 @@ import scipy.optimize
 from scipy.stats import qmc
 
 from skhypergrad.bilevel.optimizers import line
-from skhypergrad.bilevel.optimizers.oracle import Answer, Budget, is_done, scale_of
+from skhypergrad.bilevel.optimizers.oracle import BACKTRACKS, Answer, Budget, is_done, scale_of
 from skhypergrad.bilevel.region import Region
 from skhypergrad.bilevel.solution import Status
 
@@ -122,12 +122,19 @@ class LBFGSB:
             # in a corner of the box, with every slope pointing out: there is nowhere to go
             return Status.boundary, 0
         tol, small = self._inner_tol(budget), budget.tol * scale
-        descent = _Descent(oracle, start, region, max_steps, small, tol, self.first_step)
         options = {"maxiter": max_steps, "maxfun": 10 * max_steps, "ftol": 0.0, "gtol": 0.0}
         box = scipy.optimize.Bounds(*region)
-        with contextlib.suppress(_Leave):
-            scipy.optimize.minimize(descent, start.theta, jac=True, method="L-BFGS-B", bounds=box, options=options)
-        return descent.status, descent.used
+        used, step = 0, self.first_step
+        for _ in range(1 + BACKTRACKS):
+            descent = _Descent(oracle, start, region, max_steps - used, small, tol, step)
+            with contextlib.suppress(_Leave):
+                scipy.optimize.minimize(descent, start.theta, jac=True, method="L-BFGS-B", bounds=box, options=options)
+            used += descent.used
+            if descent.status is not Status.inner_failed:
+                break
+            # back to the last solved point, and from there less far than to where the inner problem failed
+            start, step = descent.last or start, descent.reach / 4
+        return descent.status, used
 
 
 class _Descent:
@@ -139,6 +146,7 @@ class _Descent:
         self.zero, self.scale = start.answer.value, first_step / (slope if slope > 0 else 1.0)
         self.carry, self.used, self.status = start.answer.carry, 0, Status.stalled
         self.last: Start | None = None
+        self.start, self.reach = start, 0.0
 
     def __call__(self, theta):
         if self.used >= self.max_steps:
@@ -148,6 +156,7 @@ class _Descent:
         answer = self.oracle(theta, self.carry, self.tol)
         if not answer.solved:
             self.status = Status.inner_failed
+            self.reach = np.max(np.abs(theta - (self.last or self.start).theta))
             raise _Leave
         self.carry = answer.carry
         if self._is_done(theta, answer):

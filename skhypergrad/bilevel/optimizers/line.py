@@ -15,7 +15,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from skhypergrad.bilevel.optimizers.oracle import Answer, is_done
+from skhypergrad.bilevel.optimizers.oracle import BACKTRACKS, Answer, is_done
 from skhypergrad.bilevel.solution import Status
 
 # A coarse neighbour is evaluated itself when the cubic leads closer to it than this share of the interval.
@@ -90,8 +90,13 @@ def descend(oracle, line, basin, tol: float, final: float, small: float, max_ste
         x = _next(left, right, widths)
         near = min(left, right, key=lambda point: abs(point.x - x))
         likely_last = not near.coarse and abs(near.x - x) < SHORT
-        answer = oracle(np.array([x]), near.answer.carry, final if likely_last else tol)
-        used += 1
+        for _ in range(min(1 + BACKTRACKS, max_steps - used)):
+            answer = oracle(np.array([x]), near.answer.carry, final if likely_last else tol)
+            used += 1
+            if answer.solved or x == near.x:
+                break
+            # back to where problems can be solved
+            x, likely_last = (x + near.x) / 2, False
         if not answer.solved:
             return Status.inner_failed, used
         point = Point(x, answer)

@@ -76,6 +76,9 @@ class Stop(Exception):
         self.status = status
 
 
+# How often a descent goes back from a point without an answer before it gives up.
+BACKTRACKS = 5
+
 # What a further step must promise, in units of the slope that counts as zero.
 GAIN = 1e-3
 

@@ -17,10 +17,11 @@ _HOMES = {
     "HypergradSearchCV": "skhypergrad.model_selection",
     "NotTunableError": "skhypergrad.exceptions",
     "Real": "skhypergrad.bilevel.space",
+    "one_standard_error": "skhypergrad.model_selection",
     "register": "skhypergrad.adapters",
 }
 
-__all__ = ["BoundaryWarning", "HypergradSearchCV", "NotTunableError", "Real", "register"]
+__all__ = ["BoundaryWarning", "HypergradSearchCV", "NotTunableError", "Real", "one_standard_error", "register"]
 
 
 def __getattr__(name):

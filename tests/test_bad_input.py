@@ -28,7 +28,7 @@ def nothing_is_compiled(request, monkeypatch):
         def refuse(*args, **kwargs):
             raise AssertionError("the engine was called before the input was checked")
 
-        monkeypatch.setattr("skhypergrad.model_selection.tune", refuse)
+        monkeypatch.setattr("skhypergrad.model_selection.tuner.tune", refuse)
 
 
 def data(binary=False):

@@ -148,6 +148,7 @@ def test_lists_only_set_nothing_but_gridsearch_results(diabetes):
     grid = GridSearchCV(Ridge(), {"alpha": [0.1, 1.0]}).fit(X, y)
     assert set(vars(search)) - set(vars(grid)) == {
         "criterion", "method", "optimizer", "n_starts", "max_steps", "tol", "max_time", "random_state", "warm_start",
+            "return_estimator",
     }  # fmt: skip
 
 

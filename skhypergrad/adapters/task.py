@@ -224,8 +224,8 @@ class Task:
         fitted = self.estimators(coef, intercept, hyper)
         return [completed(part.pipeline, e) for part, e in zip(self.parts, fitted, strict=True)]
 
-    def score(self, scorer, coef, intercept) -> float:
-        """The scorer's unweighted mean over the folds, on the folds' own solutions.
+    def scores(self, scorer, coef, intercept) -> np.ndarray:
+        """The scorer's value on every fold, with the fold's own solution.
 
         A scorer made by scikit-learn sees the last step and its preprocessed rows; any other callable sees the whole
         pipeline and the rows as they were given.
@@ -241,7 +241,7 @@ class Task:
                 )
             else:
                 scores.append(scorer(fitted[k], part.X_test, y, **params))
-        return float(np.mean(scores))
+        return np.array(scores)
 
 
 def prepare(estimator, X, y, splits, routed: Routed, n_jobs) -> list[Preprocessed] | None:

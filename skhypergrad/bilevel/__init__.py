@@ -10,9 +10,9 @@ from skhypergrad.bilevel.linear_solvers import (
     NormalConjugateGradient,
 )
 from skhypergrad.bilevel.models import LinearModel, LinearParams, held_out
-from skhypergrad.bilevel.optimizers import HOAG, LBFGSB, Answer, Budget, FirstOrder, Path, Stop, Visit
+from skhypergrad.bilevel.optimizers import HOAG, LBFGSB, Answer, Budget, FirstOrder, Path, Stop, Sweep, Visit
 from skhypergrad.bilevel.problem import Problem
-from skhypergrad.bilevel.solution import Evaluation, Solution, Status
+from skhypergrad.bilevel.solution import Evaluation, Interrupted, Solution, Status
 from skhypergrad.bilevel.solvers import LBFGS, Adam, GradientDescent, Momentum, Nesterov, Newton, Optax
 from skhypergrad.bilevel.space import Real, Space
 from skhypergrad.bilevel.tune import tune, value_and_hypergrad
@@ -33,6 +33,7 @@ __all__ = [
     "Forward",
     "GradientDescent",
     "Implicit",
+    "Interrupted",
     "LinearModel",
     "LinearParams",
     "LinearSolution",
@@ -51,6 +52,7 @@ __all__ = [
     "Space",
     "Status",
     "Stop",
+    "Sweep",
     "Visit",
     "held_out",
     "tune",

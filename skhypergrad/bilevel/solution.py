@@ -28,6 +28,7 @@ class Status(enum.Enum):
     max_steps = "max_steps evaluations were used before tol was reached: raise max_steps or tol."
     timeout = "max_time was used up before tol was reached: the best verified point so far is returned."
     interrupted = "The search was stopped from outside: the best verified point so far is returned."
+    swept = "The points of a sweep were evaluated and nothing was descended: the best of them is returned."
     inner_failed = (
         "The inner problem or the adjoint system could not be solved to tolerance, at any point or where the descent led: "
         "rescale the features, bound the hyperparameters away from values that hardly regularise, or raise max_steps of "
@@ -44,6 +45,7 @@ class Evaluation(NamedTuple):
     theta : (n_coordinates,) the same point on the free scale
     value : float, mean of the tasks' outer objectives
     gradient : (n_coordinates,) of `value` with respect to `theta`
+    tasks : (n_tasks,) outer objective of each
     inner_residual, linear_residual : float
         The worst task's relative residuals, recomputed at the end of each solve (see `Implicit`).
     inner_steps, linear_steps : int, largest over the tasks
@@ -59,6 +61,7 @@ class Evaluation(NamedTuple):
     theta: np.ndarray
     value: float
     gradient: np.ndarray
+    tasks: np.ndarray
     inner_residual: float
     linear_residual: float
     inner_steps: int
@@ -68,6 +71,11 @@ class Evaluation(NamedTuple):
     solved: bool
     reason: str
     judged: float
+
+    @property
+    def rank(self) -> tuple[float, float]:
+        """Smaller is better: by the judge where there is one (NaN last), ties by the criterion."""
+        return (self.judged if self.judged == self.judged else float("inf"), self.value)
 
 
 class Solution(NamedTuple):
@@ -89,6 +97,14 @@ class Solution(NamedTuple):
     gradient: dict
     status: Status
     trace: list
+
+
+class Interrupted(KeyboardInterrupt):
+    """Ctrl-C during `tune`; `solution` is the best verified point so far, with status `interrupted`."""
+
+    def __init__(self, solution: Solution):
+        super().__init__("The search was interrupted; the exception's `solution` is the best point so far.")
+        self.solution = solution
 
 
 def columns(trace: list[Evaluation]) -> dict[str, np.ndarray]:

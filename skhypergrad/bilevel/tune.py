@@ -15,7 +15,7 @@ from skhypergrad.bilevel.hypergradients import Several
 from skhypergrad.bilevel.optimizers import Answer, Budget, Path, Stop, Visit
 from skhypergrad.bilevel.optimizers.oracle import is_stationary
 from skhypergrad.bilevel.problem import Problem
-from skhypergrad.bilevel.solution import Evaluation, Solution, Status
+from skhypergrad.bilevel.solution import Evaluation, Interrupted, Solution, Status
 from skhypergrad.bilevel.space import Real, Space
 
 # Solved points whose solutions are kept as warm starts, and how far beyond two of them a third is predicted, in units of
@@ -198,6 +198,11 @@ def tune(
     Solution
         The best verified point: evaluated at the method's own tolerance with residuals it trusts, and no evaluated point
         better. Computed in float64. When no point could be verified, value is NaN and the status says so.
+
+    Raises
+    ------
+    Interrupted (a KeyboardInterrupt)
+        On Ctrl-C; its `solution` is the best verified point so far.
     """
     space = space if isinstance(space, Space) else Space(space)
     _check_optimizer(problem, optimizer, space)
@@ -211,6 +216,9 @@ def tune(
             search.scout()
         except Stop as stop:
             status = stop.status
+        except KeyboardInterrupt:
+            # a second one is in nobody's way
+            raise Interrupted(search.conclude(Status.interrupted, tol, hurry=True)) from None
         return search.conclude(status, tol)
 
 
@@ -309,6 +317,7 @@ class _Search:
             theta=np.array(theta, float),
             value=value,
             gradient=gradient,
+            tasks=np.atleast_1d(np.asarray(evidence.value, float)),
             inner_residual=float(np.max(evidence.inner_residual)),
             linear_residual=float(np.max(evidence.linear_residual)),
             inner_steps=int(np.max(evidence.inner_steps)),
@@ -337,7 +346,7 @@ class _Search:
             solved = [e for e in self.trace if e.solved]
             if not solved:
                 return
-            best = min(solved, key=_rank).theta[0]
+            best = min(solved, key=lambda e: e.rank).theta[0]
             places = np.unique([e.theta[0] for e in solved])
             for side in (places[places < best][-1:], places[places > best][:1]):
                 for end in side:
@@ -370,8 +379,11 @@ class _Search:
             return near
         return self.method.predict(near, self.carries[places[1].tobytes()], share)
 
-    def conclude(self, status: Status, tol: float) -> Solution:
-        """The best point, evaluated once more at the method's own tolerance; the next best where that refutes it."""
+    def conclude(self, status: Status, tol: float, hurry: bool = False) -> Solution:
+        """The best point, evaluated once more at the method's own tolerance; the next best where that refutes it.
+
+        In a hurry the best of those that have been verified already, if there are any.
+        """
         self.callback = None
         refused: set[int] = set()
         while True:
@@ -382,7 +394,9 @@ class _Search:
                 left = {i: left[i] for i in last.values()}
             if not left:
                 return self._nothing()
-            number, best = min(left.items(), key=lambda item: _rank(item[1]))
+            if hurry:
+                left = {i: left[i] for i in left.keys() & self.params.keys()} or left
+            number, best = min(left.items(), key=lambda item: item[1].rank)
             if number in self.params:
                 return self._solution(best, self.params[number], status, tol)
             answer = self._evaluate(best.theta, self._near(best.theta), self.method.tol, "verification")
@@ -406,7 +420,7 @@ class _Search:
         return Solution(hyper, None, float("nan"), nan, Status.inner_failed, self.trace)
 
     def _status(self, best: Evaluation, status: Status, tol: float) -> Status:
-        if self.online or status in (Status.timeout, Status.interrupted, Status.flat):
+        if self.online or status in (Status.timeout, Status.interrupted, Status.flat, Status.swept):
             return status
         region = self.space.region()
         values = [e.value for e in self.trace if e.solved]
@@ -415,12 +429,6 @@ class _Search:
         if self.judge is not None:
             return Status.judged
         return status if status in (Status.max_steps, Status.inner_failed) else Status.stalled
-
-
-def _rank(evaluation: Evaluation) -> tuple[float, float]:
-    """By the judge where there is one (NaN last), ties by the criterion."""
-    judged = evaluation.judged
-    return (judged if judged == judged else float("inf"), evaluation.value)
 
 
 def at_bound(theta, gradient, region) -> np.ndarray:

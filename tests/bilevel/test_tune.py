@@ -20,6 +20,7 @@ from skhypergrad.bilevel import (
     Real,
     Status,
     Stop,
+    Sweep,
     tune,
     value_and_hypergrad,
 )
@@ -151,7 +152,7 @@ def test_what_is_not_solved_coarsely_is_solved_finely():
 
 def test_a_correction_as_large_as_the_value_is_not_trusted_at_a_coarse_tolerance():
     method = Implicit()
-    coarse = Evidence(0.05, 0.05, 3, 3, 2.0)
+    coarse = Evidence(1.0, 0.05, 0.05, 3, 3, 2.0)
     assert not method.trusts(jax.tree.map(np.asarray, coarse), 0.1)
     assert method.trusts(jax.tree.map(np.asarray, coarse._replace(correction=0.2)), 0.1)
     # at full accuracy the residuals tell, however small the value itself
@@ -353,3 +354,22 @@ def test_hoag_asks_nothing_twice_of_answers_that_are_final():
         status = HOAG().minimize(oracle, np.array([-4.0]), Region(np.array([-9.0]), np.array([9.0])), budget)
     assert status is Status.converged
     assert len({p.tobytes() for p in oracle.points}) == len(oracle.points)
+
+
+def test_a_sweep_looks_at_a_lattice_or_at_points_and_descends_nothing():
+    space = {"alpha": Real(1e-2, 1e2)}
+    lattice = tune(RIDGE.problem, Implicit(), Sweep(5), space, RIDGE.data)
+    assert [float(e.hyper["alpha"]) for e in lattice.trace] == pytest.approx([1e-2, 1e-1, 1, 1e1, 1e2])
+    assert lattice.status is Status.swept
+    assert lattice.value == min(e.value for e in lattice.trace)
+    assert all(e.solved and e.tol == Implicit().tol for e in lattice.trace)
+    init = tune(RIDGE.problem, Implicit(), Sweep(()), {"alpha": Real(1e-2, 1e2, init=1.0)}, RIDGE.data)
+    assert init.value == pytest.approx(lattice.trace[2].value, rel=1e-12)
+    assert len(init.trace) == 1
+    two = Oracle(bowl)
+    with jax.enable_x64(True):
+        Sweep(3).minimize(two, np.zeros(2), Region(np.zeros(2), np.ones(2)), Budget(1, 1e-6))
+    assert len({p.tobytes() for p in two.points}) == 9
+    assert max(np.abs(a - b).max() for a, b in itertools.pairwise(two.points)) == 0.5
+    with pytest.raises(ValueError, match="fewer hyperparameters"):
+        Sweep().minimize(two, np.zeros(9), Region(np.zeros(9), np.ones(9)), Budget(1, 1e-6))

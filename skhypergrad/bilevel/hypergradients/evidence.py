@@ -10,6 +10,7 @@ class Evidence(NamedTuple):
 
     Attributes
     ----------
+    value : the task's outer objective
     inner_residual : |grad_w inner| of all rows, relative to the same at the starting weights. `Implicit` takes the dual
         norm of the preconditioner, and the root of twice the inner objective as reference where that is less.
     linear_residual : |H q - b| / |b| of the adjoint system, recomputed; 0 where there is none
@@ -19,6 +20,7 @@ class Evidence(NamedTuple):
         to the value there or at the starting weights, whichever is larger; 0 where nothing is corrected
     """
 
+    value: Any
     inner_residual: Any
     linear_residual: Any
     inner_steps: Any

@@ -86,7 +86,7 @@ class Implicit:
             adjoint=jnp.zeros_like(reference),
             reference=reference,
             outer=jnp.abs(problem.outer(params, hyper, data)),
-            evidence=Evidence(nothing, nothing, jnp.asarray(0), jnp.asarray(0), nothing),
+            evidence=Evidence(nothing, nothing, nothing, jnp.asarray(0), jnp.asarray(0), nothing),
         )
 
     def step(self, problem, hyper, data, carry, tol=None):
@@ -110,7 +110,9 @@ class Implicit:
         # what is left of the inner gradient moves the value by <q, gradient>, to first order: Becker & Rannacher (2001)
         correction = jnp.vdot(adjoint.x, gradient)
         size = jnp.maximum(jnp.abs(value), carry.outer)
+        value = value - correction
         evidence = Evidence(
+            value=value,
             inner_residual=_relative(operator.precondition, gradient, carry.reference, objective),
             linear_residual=adjoint.residual,
             inner_steps=steps,
@@ -119,7 +121,7 @@ class Implicit:
         )
         hypergradient = jax.tree.map(jnp.subtract, direct, moved)
         new = ImplicitCarry(params, adjoint.x, carry.reference, carry.outer, evidence)
-        return value - correction, hypergradient, new
+        return value, hypergradient, new
 
     def predict(self, near, far, share):
         """A carry for a point on the line from `near` to `far`, `share` of the way along it or beyond.

@@ -75,7 +75,7 @@ class Several:
     @staticmethod
     def _gathered(parts):
         evidence = jax.tree.map(lambda *x: jnp.max(jnp.stack(x), axis=0), *[part.evidence for part in parts])
-        return SeveralCarry(parts[0].params, evidence, tuple(parts))
+        return SeveralCarry(parts[0].params, evidence._replace(value=parts[0].evidence.value), tuple(parts))
 
 
 def _apart(problem, hyper):

@@ -137,7 +137,9 @@ def nothing_yet(solver, problem, hyper, data, tangent=None) -> UnrolledCarry:
     params = of(solver, hyper).params(state)
     reference = _norm(jax.grad(problem.inner)(params, hyper, data))
     zero, none = jnp.zeros_like(reference), jnp.asarray(0)
-    return UnrolledCarry(params, state, tangent, jnp.asarray(True), reference, Evidence(zero, zero, none, none, zero))
+    return UnrolledCarry(
+        params, state, tangent, jnp.asarray(True), reference, Evidence(zero, zero, zero, none, none, zero)
+    )
 
 
 def conclude(solver, problem, hyper, data, carry, value, gradient, state, alive, taken, tangent=None):
@@ -148,9 +150,10 @@ def conclude(solver, problem, hyper, data, carry, value, gradient, state, alive,
     )
     whole = alive & jnp.isfinite(value)
     zero, none = jnp.zeros_like(residual), jnp.asarray(0)
-    evidence = Evidence(jnp.where(whole, residual, jnp.nan), zero, taken, none, zero)
+    value = jnp.where(whole, value, jnp.nan)
+    evidence = Evidence(value, jnp.where(whole, residual, jnp.nan), zero, taken, none, zero)
     new = UnrolledCarry(params, state, tangent, jnp.asarray(False), carry.reference, evidence)
-    return jnp.where(whole, value, jnp.nan), jax.tree.map(lambda g: jnp.where(whole, g, jnp.nan), gradient), new
+    return value, jax.tree.map(lambda g: jnp.where(whole, g, jnp.nan), gradient), new
 
 
 @dataclass(frozen=True)

@@ -10,5 +10,6 @@ from skhypergrad.bilevel.optimizers.first_order import FirstOrder
 from skhypergrad.bilevel.optimizers.hoag import HOAG
 from skhypergrad.bilevel.optimizers.lbfgsb import LBFGSB
 from skhypergrad.bilevel.optimizers.oracle import Answer, Budget, Path, Stop, Visit
+from skhypergrad.bilevel.optimizers.sweep import Sweep
 
-__all__ = ["HOAG", "LBFGSB", "Answer", "Budget", "FirstOrder", "Path", "Stop", "Visit"]
+__all__ = ["HOAG", "LBFGSB", "Answer", "Budget", "FirstOrder", "Path", "Stop", "Sweep", "Visit"]

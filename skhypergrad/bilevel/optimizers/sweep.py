@@ -1,0 +1,65 @@
+"""A look at given points: a curve, a contour, or one point to be verified. Nothing is descended.
+
+Each point is started from the answers at its neighbours, as in a path algorithm.
+"""
+
+from __future__ import annotations
+
+import itertools
+from dataclasses import dataclass
+from typing import ClassVar
+
+import numpy as np
+
+from skhypergrad.bilevel.optimizers.oracle import Budget
+from skhypergrad.bilevel.region import Region
+from skhypergrad.bilevel.solution import Status
+
+
+@dataclass(frozen=True)
+class Sweep:
+    """Evaluate given points, whatever the hypergradient says (see the module).
+
+    Parameters
+    ----------
+    points : int or tuple of tuples of float, default=20
+        A lattice of so many values along each coordinate, from bound to bound; or the points themselves,
+        (n_points, n_coordinates) on the free scale. An empty tuple is for the space's `init` alone.
+    tol : float, default=0.0
+        Inner tolerance, but the method's own where that is larger.
+
+    Raises
+    ------
+    ValueError
+        By `minimize`, for a lattice of more than 100,000 points.
+    """
+
+    points: int | tuple = 20
+    tol: float = 0.0
+
+    honours_sums: ClassVar[bool] = True
+    needs_descent: ClassVar[bool] = False
+
+    def minimize(self, oracle, theta, region: Region, budget: Budget) -> Status:
+        last = None
+        for point in self._places(theta, region):
+            answer = oracle(point, None if last is None else last.carry, max(self.tol, budget.inner_tol))
+            last = answer if answer.solved else last
+        return Status.inner_failed if last is None else Status.swept
+
+    def _places(self, theta, region: Region):
+        """The points, neighbours one after another."""
+        if not isinstance(self.points, int):
+            return [np.array(p, float) for p in self.points] or [np.array(theta, float)]
+        if self.points ** len(theta) > 100_000:
+            raise ValueError(
+                f"A lattice of {self.points} values along {len(theta)} coordinates has {self.points ** len(theta):.0e} "
+                "points; sweep fewer hyperparameters at a time, or name the points."
+            )
+        axes = [np.linspace(low, high, self.points) for low, high in zip(region.low, region.high, strict=True)]
+        places, forth = [], True
+        for row in itertools.product(*axes[:-1]):
+            line = axes[-1] if forth else axes[-1][::-1]
+            places += [np.array([*row, x]) for x in line]
+            forth = not forth
+        return places

@@ -1,0 +1,91 @@
+"""How the engine's verified solutions reach scikit-learn's own scoring and refit, which fit nothing twice.
+
+`BaseSearchCV` clones the estimator once per candidate and split, in that order, sets the candidate's parameters and calls
+`fit`. The clones handed out here are the user's own class; their `fit` takes over the state of an estimator that was written
+from the solution, where there is one, and is the class's own where there is none. So what is scored and returned is what
+the search compared, not a fit that stopped early.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from sklearn.base import clone
+
+
+class FixedSplits:
+    """Splits drawn once: the search and the final scoring see the same folds.
+
+    Parameters
+    ----------
+    splits : list of (train, test), row numbers or masks
+    """
+
+    def __init__(self, splits):
+        self.splits = [(_numbers(train), _numbers(test)) for train, test in splits]
+
+    def split(self, X=None, y=None, **params):
+        return iter(self.splits)
+
+    def get_n_splits(self, X=None, y=None, **params):
+        return len(self.splits)
+
+
+class Handover:
+    """Hands out the clones that `BaseSearchCV` asks for (see the module).
+
+    Parameters
+    ----------
+    estimator : the search's own
+    """
+
+    def __init__(self, estimator):
+        self.estimator, self.answers = estimator, iter(())
+        self.base = clone(estimator)
+        self.base.__dict__["__sklearn_clone__"] = self._hand_out
+        self.begun = False
+
+    def _hand_out(self):
+        if not self.begun:
+            self.begun = True
+            return self.base
+        plain = clone(self.estimator)
+        answer = next(self.answers, None)
+        if answer is not None:
+            plain.__dict__["fit"] = _TakeOver(plain, answer)
+        return plain
+
+    def expect(self, answers, n_splits, best):
+        """Line up what will be asked for: every candidate's splits, then the refit of whichever is best.
+
+        Parameters
+        ----------
+        answers : list, for each candidate None or a list of fitted estimators, a split each and one for all rows
+        n_splits : int
+        best : callable, () -> index of the best candidate, asked for when it is known
+        """
+        rows = [row or [None] * (n_splits + 1) for row in answers]
+
+        def in_order():
+            for row in rows:
+                yield from row[:n_splits]
+            row = rows[best()]
+            yield row[n_splits] if len(row) > n_splits else None
+
+        self.answers = in_order()
+
+
+class _TakeOver:
+    """A `fit` that takes over the state of a fitted estimator of the same class."""
+
+    def __init__(self, estimator, answer):
+        self.estimator, self.answer = estimator, answer
+
+    def __call__(self, X, y=None, **params):
+        del self.estimator.__dict__["fit"]
+        self.estimator.__dict__.update(self.answer.__dict__)
+        return self.estimator
+
+
+def _numbers(rows):
+    rows = np.asarray(rows)
+    return np.flatnonzero(rows) if rows.dtype == bool else rows

@@ -29,6 +29,7 @@ class Outcome(NamedTuple):
     sides : dict of name to the set of bounds ("lower", "upper") it lies on
     answers : list of fitted estimators, one for each split and one for all rows; None where scikit-learn is to fit
     device : str, where it was computed
+    failure : str, why there was nothing to search
     """
 
     listed: dict
@@ -40,6 +41,7 @@ class Outcome(NamedTuple):
     sides: dict = {}  # noqa: RUF012  (a tuple's default, never written to)
     answers: list | None = None
     device: str = ""
+    failure: str = ""
 
     @classmethod
     def of(cls, solution: Solution, prefix: str, space: Space, **known) -> Outcome:

@@ -11,10 +11,12 @@ from numbers import Real as RealNumber
 from typing import Any, ClassVar
 
 import numpy as np
+from joblib import effective_n_jobs
 from sklearn.base import clone
 from sklearn.exceptions import ConvergenceWarning, FitFailedWarning
 from sklearn.model_selection import ParameterGrid
 from sklearn.utils import check_random_state, get_tags
+from sklearn.utils.parallel import Parallel, delayed
 from threadpoolctl import threadpool_limits
 
 from skhypergrad.adapters._compat import (
@@ -34,10 +36,13 @@ from skhypergrad.model_selection.handover import FixedSplits, Handover
 from skhypergrad.model_selection.named import METHODS, OPTIMIZERS
 from skhypergrad.model_selection.outcome import Outcome, named, show, trace_of
 from skhypergrad.model_selection.rules import OneStandardError
-from skhypergrad.model_selection.tuner import Combination, PreprocessingFailed, Tuner
+from skhypergrad.model_selection.tuner import Combination, Tuner, tune_apart
 
 # Cells of X up to which one BLAS thread is faster than several, and immune to other work on the machine.
 SINGLE_THREADED = 1 << 21
+
+# Seconds of searching below which processes cost more than they save: each has to load and compile everything itself.
+WORTH_PROCESSES = 20.0
 
 # Attributes of continuous searches, which no fit of lists alone has.
 CONTINUOUS = ("trace_", "status_", "message_", "converged_", "criterion_", "device_")
@@ -280,7 +285,7 @@ class HypergradSearchCV(SearchBase):
         previous = before.get("best_params_") if self.warm_start else None
         self._run = run = _Run(self.estimator, previous or {})
         try:
-            with threadpool_limits(1 if _cells(X) <= SINGLE_THREADED else None, user_api="blas"):
+            with threadpool_limits(_threads(X), user_api="blas"):
                 super().fit(X, y, **params)
             if self.return_estimator:
                 self._keep_folds(X, y)
@@ -414,22 +419,49 @@ class HypergradSearchCV(SearchBase):
     def _search_plan(self, context) -> list[dict]:
         """The candidates: listed ones as they are, and the winners of continuous searches, which `outcomes` tells apart."""
         run, candidates, left_out = self._run, [], 0
-        for step in run.plan:
+        elsewhere: dict[int, list[Outcome]] = {}
+        for number, step in enumerate(run.plan):
             if not isinstance(step, Combination):
                 candidates.append(step)
+                continue
+            if number in elsewhere:
+                outcomes = elsewhere[number]
             elif run.stopped or (run.outcomes and self.max_time is not None and run.seconds > self.max_time):
-                left_out += 1
+                outcomes = []
             else:
-                for outcome in self._tune(step, context):
-                    run.outcomes[len(candidates)] = outcome
-                    candidates.append(outcome.candidate)
-                if run.tuner.interrupted:
-                    # listed candidates would have to be fitted now
-                    return self._found_until_now()
+                began = run.seconds
+                outcomes = self._tune(step, context)
+                elsewhere |= self._in_processes(number, run.seconds - began)
+            for outcome in outcomes:
+                run.warnings += [(outcome.failure, FitFailedWarning)] if outcome.failure else []
+                run.outcomes[len(candidates)] = outcome
+                candidates.append(outcome.candidate)
+            left_out += not outcomes
+            if run.tuner.interrupted:
+                # listed candidates would have to be fitted now
+                return self._found_until_now()
         if left_out:
             told = f"{left_out} of {len(run.combinations)} combinations of listed values were not searched any more."
             run.warnings.append((told, ConvergenceWarning))
         return candidates
+
+    def _in_processes(self, number: int, seconds: float) -> dict[int, list[Outcome]]:
+        """The outcomes of all combinations after this one, where processes earn their start; else none.
+
+        `seconds` is what this one took: the second, because the first has compiled. Callbacks want to see every step, so
+        with them all is done here.
+        """
+        run = self._run
+        combinations = [i for i, step in enumerate(run.plan) if isinstance(step, Combination)]
+        rest = [i for i in combinations if i > number]
+        workers = effective_n_jobs(run.tuner.n_jobs)
+        if combinations.index(number) != 1 or workers < 2 or getattr(self, "_skl_callbacks", []):
+            return {}
+        if seconds * len(rest) < WORTH_PROCESSES:
+            return {}
+        deadline = None if self.max_time is None else time.time() + self.max_time - run.seconds
+        jobs = (delayed(tune_apart)(run.tuner, run.plan[i], run.inits, deadline, _threads(run.X)) for i in rest)
+        return dict(zip(rest, Parallel(n_jobs=run.tuner.n_jobs)(jobs), strict=True))
 
     def _found_until_now(self) -> list[dict]:
         """After Ctrl-C: the candidates that the searches have found, and no others."""
@@ -445,15 +477,7 @@ class HypergradSearchCV(SearchBase):
         run = self._run
         searching = context.subcontext(task_name="hypergradient-search", max_subtasks=None)
         searching.call_on_fit_task_begin(estimator=self)
-        try:
-            outcomes = run.tuner(step, run.inits, self._progress(step, searching))
-        except PreprocessingFailed as failure:
-            error = failure.error
-            if self.error_score == "raise":
-                raise error from None
-            told = f"The preprocessing of {step.listed or 'the pipeline'} failed and is scored as a failing candidate."
-            run.warnings.append((f"{told} {type(error).__name__}: {error}", FitFailedWarning))
-            outcomes = [run.tuner.failed(step)]
+        outcomes = run.tuner(step, run.inits, self._progress(step, searching))
         searching.call_on_fit_task_end(estimator=self)
         return outcomes
 
@@ -544,6 +568,7 @@ class HypergradSearchCV(SearchBase):
         self.fold_predictions_ = out_of_fold(self.fold_estimators_, X, run.splits)
 
 
-def _cells(X) -> int:
-    """Cells of a table; rows of anything that has no shape."""
-    return int(np.prod(getattr(X, "shape", (num_samples(X),))))
+def _threads(X) -> int | None:
+    """Threads of linear algebra for these data; None for as many as there are."""
+    cells = np.prod(getattr(X, "shape", (num_samples(X),)))
+    return 1 if cells <= SINGLE_THREADED else None

@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple
 
 import jax
 import numpy as np
+from threadpoolctl import threadpool_limits
 
 from skhypergrad.adapters._compat import num_samples
 from skhypergrad.adapters.base import Adapter
 from skhypergrad.adapters.pipeline import last_step
 from skhypergrad.adapters.scoring import criterion_of
 from skhypergrad.adapters.task import Routed, Task, prepare
-from skhypergrad.bilevel import Interrupted, Solution, Space, Status, Sweep, tune
+from skhypergrad.bilevel import Interrupted, Solution, Space, Status, Stop, Sweep, tune
 from skhypergrad.bilevel.space import Real
 from skhypergrad.model_selection.named import is_implicit, method_of, optimizer_of
 from skhypergrad.model_selection.outcome import Outcome, named
@@ -31,14 +33,6 @@ class Combination(NamedTuple):
     continuous: dict[str, Real]
     estimator: Any
     adapter: Adapter
-
-
-class PreprocessingFailed(Exception):
-    """The steps before the last one could not be fitted; `error` is what they raised."""
-
-    def __init__(self, error: Exception):
-        super().__init__(str(error))
-        self.error = error
 
 
 @dataclass
@@ -94,15 +88,23 @@ class Tuner:
         inits : dict, where to begin, by full names
         callback : callable, (evaluation) -> bool, as in `tune`
 
-        Raises
-        ------
-        PreprocessingFailed
+        Returns
+        -------
+        list of Outcome
+            Without a search, one that says so, where the steps before the last one could not be fitted.
         """
         prefix, _ = last_step(step.estimator)
         space = Space(
             {name.removeprefix(prefix): _begun_at(real, inits.get(name)) for name, real in step.continuous.items()}
         )
-        task = self._task(step, prefix)
+        try:
+            prepared = self._prepare(step, prefix)
+        except Exception as error:
+            if self.raises:
+                raise
+            return [self._failed(step, error)]
+        splits = self._all_splits()
+        task = Task(step.estimator, step.adapter, self.X, self.y, splits, len(self.splits), self.routed, prepared)
         descended = criterion_of(self.scorer, step.adapter) if self.scorer is not None else None
         criterion = self.criterion or descended or step.adapter.criteria[0]
         folds, problem = task.cut(criterion)
@@ -164,25 +166,36 @@ class Tuner:
             outcomes += [] if simpler is None else [outcome_of(simpler)]
         return outcomes
 
-    def failed(self, step: Combination) -> Outcome:
+    def _failed(self, step: Combination, error: Exception) -> Outcome:
         """The outcome of a combination that could not be searched: scikit-learn will fit it, and say what is wrong."""
         space = Space(step.continuous)
-        return Outcome(step.listed, named("", space.hyper(space.init())), Status.inner_failed, [], len(self.splits))
+        told = f"The preprocessing of {step.listed or 'the pipeline'} failed and is scored as a failing candidate."
+        return Outcome(
+            listed=step.listed,
+            values=named("", space.hyper(space.init())),
+            status=Status.inner_failed,
+            trace=[],
+            n_splits=len(self.splits),
+            failure=f"{told} {type(error).__name__}: {error}",
+        )
 
-    def _task(self, step: Combination, prefix: str) -> Task:
-        splits = list(self.splits)
-        if self.refits and self.carries:
-            everything = np.arange(num_samples(self.X))
-            splits.append((everything, everything[:1]))
+    def _all_splits(self) -> list:
+        """The folds, and all rows as one more where they will be fitted."""
+        if not (self.refits and self.carries):
+            return self.splits
+        everything = np.arange(num_samples(self.X))
+        return [*self.splits, (everything, everything[:1])]
+
+    def _prepare(self, step: Combination, prefix: str):
         key = _preprocessing_of(step, prefix)
         if key not in self.prepared:
-            try:
-                self.prepared[key] = prepare(step.estimator, self.X, self.y, splits, self.routed, self.n_jobs)
-            except Exception as error:
-                raise PreprocessingFailed(error) from error
-        return Task(
-            step.estimator, step.adapter, self.X, self.y, splits, len(self.splits), self.routed, self.prepared[key]
-        )
+            splits = self._all_splits()
+            self.prepared[key] = prepare(step.estimator, self.X, self.y, splits, self.routed, self.n_jobs)
+        return self.prepared[key]
+
+    def __getstate__(self):
+        # what has been prepared can be prepared again, and may be large
+        return {**self.__dict__, "prepared": {}, "n_jobs": None}
 
     def _mean(self, scores_of, params) -> float:
         try:
@@ -220,6 +233,22 @@ class Tuner:
             else:
                 bad = theta[i]
         return found
+
+
+def tune_apart(
+    tuner: Tuner, step: Combination, inits: dict, deadline: float | None, threads: int | None
+) -> list[Outcome]:
+    """What `tuner` finds in a process of its own; nothing when it is begun after `deadline`, in seconds since the epoch."""
+
+    def progress(evaluation):
+        if deadline is not None and time.time() > deadline:
+            raise Stop(Status.timeout)
+        return False
+
+    if deadline is not None and time.time() > deadline:
+        return []
+    with threadpool_limits(threads, user_api="blas"):
+        return tuner(step, inits, progress)
 
 
 def _begun_at(real: Real, init) -> Real:

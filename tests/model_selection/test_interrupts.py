@@ -20,7 +20,16 @@ from sklearn.preprocessing import MinMaxScaler, StandardScaler
 from skhypergrad import HypergradSearchCV, Real
 
 X, y = load_diabetes(return_X_y=True)
-FITTED = {"best_params_", "best_score_", "best_index_", "cv_results_", "best_estimator_", "trace_", "status_", "scorer_"}
+FITTED = {
+    "best_params_",
+    "best_score_",
+    "best_index_",
+    "cv_results_",
+    "best_estimator_",
+    "trace_",
+    "status_",
+    "scorer_",
+}
 
 
 def mixed():
@@ -139,7 +148,10 @@ def test_a_real_signal_ends_a_long_search_within_two_seconds():
             print("interrupted", search.status_, search.best_score_, search.predict(X[:2]).shape, flush=True)
     """
     child = subprocess.Popen(
-        [sys.executable, "-W", "ignore", "-c", textwrap.dedent(script)], stdout=subprocess.PIPE, text=True, env=os.environ
+        [sys.executable, "-W", "ignore", "-c", textwrap.dedent(script)],
+        stdout=subprocess.PIPE,
+        text=True,
+        env=os.environ,
     )
     try:
         for _ in range(4):

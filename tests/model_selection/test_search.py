@@ -3,6 +3,7 @@
 import pickle
 import subprocess
 import sys
+import textwrap
 import warnings
 
 import numpy as np
@@ -519,3 +520,46 @@ def test_an_unrolled_winner_is_fitted_by_scikit_learn(diabetes):
 def test_a_learning_rate_is_not_a_hyperparameter_of_the_estimator():
     with pytest.raises(ValueError, match="cannot be unrolled"):
         HypergradSearchCV(Ridge(), {"alpha": loguniform(1e-1, 1e3)}, method=Reverse(Newton(), steps=3))
+
+
+def table(search):
+    """All numbers of a search that do not tell the time."""
+    kept = {key: value for key, value in search.trace_.items() if key != "seconds"}
+    scores = {key: value for key, value in search.cv_results_.items() if not key.endswith("_time")}
+    return repr((kept, scores, search.best_params_, search.best_estimator_[-1].coef_.tolist()))
+
+
+def test_combinations_may_be_searched_in_processes_with_the_same_result(cancer, monkeypatch):
+    X, y = cancer
+    model = make_pipeline(StandardScaler(), LogisticRegression())
+    space = {"logisticregression__C": WIDE, "logisticregression__class_weight": [None, "balanced", {0: 2}, {1: 3}]}
+    search = HypergradSearchCV(model, space, cv=3, scoring="neg_log_loss")
+    here = table(search.fit(X, y))
+    monkeypatch.setattr("skhypergrad.model_selection.search.WORTH_PROCESSES", 0.0)
+    assert table(search.set_params(n_jobs=2).fit(X, y)) == here
+    with pytest.warns(ConvergenceWarning, match="3 of 4 combinations"):
+        search.set_params(max_time=1e-6).fit(X, y)
+
+
+def test_another_process_finds_the_same_bits(cancer):
+    X, y = cancer
+    script = """
+        import numpy as np
+        from sklearn.datasets import load_breast_cancer
+        from sklearn.linear_model import LogisticRegression
+        from sklearn.pipeline import make_pipeline
+        from sklearn.preprocessing import StandardScaler
+        from skhypergrad import HypergradSearchCV, Real
+        X, y = load_breast_cancer(return_X_y=True)
+        model = make_pipeline(StandardScaler(), LogisticRegression())
+        search = HypergradSearchCV(model, {"logisticregression__C": Real(1e-4, 1e4)}, cv=3, scoring="neg_log_loss")
+        search.fit(X, y)
+        print(search.best_params_["logisticregression__C"].hex(), search.best_score_.hex())
+    """
+    told = subprocess.run([sys.executable, "-c", textwrap.dedent(script)], capture_output=True, text=True, check=True)
+    model = make_pipeline(StandardScaler(), LogisticRegression())
+    for n_jobs in (None, 2):
+        options = {"cv": 3, "scoring": "neg_log_loss", "n_jobs": n_jobs}
+        search = HypergradSearchCV(model, {"logisticregression__C": Real(1e-4, 1e4)}, **options).fit(X, y)
+        mine = f"{search.best_params_['logisticregression__C'].hex()} {float(search.best_score_).hex()}"
+        assert told.stdout.strip() == mine

@@ -306,6 +306,12 @@ class HypergradSearchCV(SearchBase):
             raise KeyboardInterrupt("The search was interrupted; its results are those of the best point so far.")
         return self
 
+    def __getstate__(self):
+        """Without what is known only while it is fitted: scikit-learn sends the search along with every fit in a process."""
+        state = super().__getstate__().copy()
+        run = state.pop("_run", None)
+        return state if run is None else {**state, "estimator": run.estimator}
+
     def _get_routed_params_for_fit(self, params):
         routed = super()._get_routed_params_for_fit(params)
         self._run.routed = Routed(fit=dict(routed.estimator.fit), score=dict(routed.scorer.score))
@@ -401,20 +407,21 @@ class HypergradSearchCV(SearchBase):
         return individual_scorers(scorers).get(metric if isinstance(metric, str) else "score")
 
     def _run_search(self, evaluate_candidates, *, callback_ctx=None):
-        run, context = self._run, callback_ctx
-        if run.tuner is not None:
-            # the searches, and then the scoring of what they found
-            context = callback_ctx.subcontext(task_name="search", max_subtasks=len(run.combinations) + 1)
-            context.call_on_fit_task_begin(estimator=self)
+        run = self._run
+        if run.tuner is None:
+            self._score(evaluate_candidates, "search", run.plan, callback_ctx)
+            return
+        # the searches, and then the scoring of what they found
+        context = callback_ctx.subcontext(task_name="search", max_subtasks=len(run.combinations) + 1)
+        context.call_on_fit_task_begin(estimator=self)
         try:
-            self._score(evaluate_candidates, self._search_plan(context), context)
+            self._score(evaluate_candidates, "evaluate-candidates", self._search_plan(context), context)
         except KeyboardInterrupt:
-            if run.tuner is None or run.tuner.interrupted:
+            if run.tuner.interrupted:
                 raise
             # while a fold was preprocessed, a listed candidate fitted or a winner scored: what has been found is kept
-            self._score(evaluate_candidates, self._found_until_now(), None)
-        if run.tuner is not None:
-            context.call_on_fit_task_end(estimator=self)
+            self._score(evaluate_candidates, "", self._found_until_now(), None)
+        context.call_on_fit_task_end(estimator=self)
 
     def _search_plan(self, context) -> list[dict]:
         """The candidates: listed ones as they are, and the winners of continuous searches, which `outcomes` tells apart."""
@@ -481,7 +488,7 @@ class HypergradSearchCV(SearchBase):
         searching.call_on_fit_task_end(estimator=self)
         return outcomes
 
-    def _score(self, evaluate_candidates, candidates, context):
+    def _score(self, evaluate_candidates, name, candidates, context):
         """The one call of `evaluate_candidates`; solutions are handed over where there are some."""
         run = self._run
         if run.outcomes:
@@ -489,7 +496,6 @@ class HypergradSearchCV(SearchBase):
             answers = [run.outcomes[i].answers if i in run.outcomes else None for i in range(len(candidates))]
             run.handover.expect(answers, self.n_splits_, lambda: self.best_index_)
         if context is not None:
-            name = "search" if run.tuner is None else "evaluate-candidates"
             context = context.subcontext(
                 task_name=name, max_subtasks=len(candidates) * self.n_splits_, sequential_subtasks=False
             ).call_on_fit_task_begin(estimator=self)

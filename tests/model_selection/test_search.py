@@ -541,6 +541,13 @@ def test_combinations_may_be_searched_in_processes_with_the_same_result(cancer, 
         search.set_params(max_time=1e-6).fit(X, y)
 
 
+def test_listed_candidates_are_fitted_in_processes_beside_a_continuous_search(diabetes):
+    grids = [{"alpha": WIDE}, {"alpha": [1.0, 2.0]}]
+    alone = HypergradSearchCV(Ridge(), grids, cv=3).fit(*diabetes)
+    both = HypergradSearchCV(Ridge(), grids, cv=3, n_jobs=2).fit(*diabetes)
+    assert (alone.cv_results_["mean_test_score"] == both.cv_results_["mean_test_score"]).all()
+
+
 def test_another_process_finds_the_same_bits(cancer):
     X, y = cancer
     script = """

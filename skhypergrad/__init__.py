@@ -14,14 +14,33 @@ __version__ = "0.1.0"
 
 _HOMES = {
     "BoundaryWarning": "skhypergrad.exceptions",
+    "ContourDisplay": "skhypergrad.display",
+    "ConvergenceDisplay": "skhypergrad.display",
     "HypergradSearchCV": "skhypergrad.model_selection",
+    "MLflowCallback": "skhypergrad.tracking",
     "NotTunableError": "skhypergrad.exceptions",
+    "PathDisplay": "skhypergrad.display",
     "Real": "skhypergrad.bilevel.space",
+    "SensitivityDisplay": "skhypergrad.display",
     "one_standard_error": "skhypergrad.model_selection",
     "register": "skhypergrad.adapters",
+    "to_optuna_study": "skhypergrad.tracking",
 }
 
-__all__ = ["BoundaryWarning", "HypergradSearchCV", "NotTunableError", "Real", "one_standard_error", "register"]
+__all__ = [
+    "BoundaryWarning",
+    "ContourDisplay",
+    "ConvergenceDisplay",
+    "HypergradSearchCV",
+    "MLflowCallback",
+    "NotTunableError",
+    "PathDisplay",
+    "Real",
+    "SensitivityDisplay",
+    "one_standard_error",
+    "register",
+    "to_optuna_study",
+]
 
 
 def __getattr__(name):
@@ -30,7 +49,7 @@ def __getattr__(name):
 
     if name in _HOMES:
         return getattr(importlib.import_module(_HOMES[name]), name)
-    if name in ("adapters", "bilevel", "exceptions", "model_selection"):
+    if name in ("adapters", "bilevel", "display", "exceptions", "model_selection", "tracking"):
         return importlib.import_module(f"skhypergrad.{name}")
     raise AttributeError(f"module 'skhypergrad' has no attribute {name!r}")
 

@@ -31,6 +31,7 @@ from skhypergrad.bilevel import (
     Problem,
     Reverse,
     Several,
+    Sweep,
     criteria,
     losses,
 )
@@ -75,6 +76,8 @@ OPTIMIZERS = [
     FirstOrder(optax.adam(0.3)),
     FirstOrder(optax.sgd(0.1, momentum=0.5)),
 ]
+# optimizers that look and do not descend, with tests of their own
+LOOKING = [Sweep()]
 
 
 def name(component) -> str:

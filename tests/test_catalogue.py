@@ -32,7 +32,7 @@ def strategies_of(module):
             {type(x) for x in catalogue.HYPERGRADIENTS + catalogue.COMPOSED} | set(catalogue.UNROLLED),
             strategies_of(hypergradients),
         ),
-        ({type(x) for x in catalogue.OPTIMIZERS}, strategies_of(optimizers)),
+        ({type(x) for x in catalogue.OPTIMIZERS + catalogue.LOOKING}, strategies_of(optimizers)),
     ],
     ids=["losses", "criteria", "linear solvers", "solvers", "hypergradients", "optimizers"],
 )

@@ -34,6 +34,8 @@ ARROWS = {
     "bilevel": {"bilevel"},
     "adapters": {"bilevel", "exceptions"},
     "model_selection": {"adapters", "bilevel", "exceptions"},
+    "display": {"adapters", "bilevel", "model_selection"},
+    "tracking": {"adapters", "bilevel"},
 }
 
 MODULES = sorted(PACKAGE.rglob("*.py"))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from sklearn.metrics._scorer import _BaseScorer, _PassthroughScorer
 from sklearn.model_selection._search import BaseSearchCV
+from sklearn.utils._optional_dependencies import check_matplotlib_support
 from sklearn.utils._param_validation import Interval, StrOptions
 from sklearn.utils.validation import _check_method_params, _check_sample_weight, _num_samples
 
@@ -34,6 +35,7 @@ __all__ = [
     "Interval",
     "SearchBase",
     "StrOptions",
+    "check_matplotlib_support",
     "check_method_params",
     "check_sample_weight",
     "individual_scorers",

@@ -107,11 +107,16 @@ class Interrupted(KeyboardInterrupt):
         self.solution = solution
 
 
+# Coordinates up to which a trace has a column for the derivative with respect to each.
+DERIVATIVES = 20
+
+
 def columns(trace: list[Evaluation]) -> dict[str, np.ndarray]:
     """Turn a list of evaluations into arrays, one row an evaluation (`pandas.DataFrame` accepts the result).
 
     A hyperparameter of several elements becomes one column an element, `alpha[0]`, `alpha[1]`, ...
-    The value of an unsolved evaluation is no number: it is masked as NaN here and `solved` is False.
+    `d_alpha` is the derivative of the criterion with respect to `alpha` on the free scale, in spaces of at most `DERIVATIVES`
+    coordinates. The value of an unsolved evaluation is no number: it is masked as NaN here and `solved` is False.
     """
     table: dict[str, list] = {}
     for row in trace:
@@ -119,7 +124,11 @@ def columns(trace: list[Evaluation]) -> dict[str, np.ndarray]:
         for name, value in row.hyper.items():
             flat = np.atleast_1d(value).ravel()
             cells |= {name if flat.size == 1 else f"{name}[{i}]": float(v) for i, v in enumerate(flat)}
-        cells["gradient_norm"] = float(np.linalg.norm(row.gradient)) if row.solved else np.nan
+        coordinates = list(cells)[1:]
+        gradient = row.gradient if row.solved else np.full(len(coordinates), np.nan)
+        cells["gradient_norm"] = float(np.linalg.norm(gradient))
+        if len(coordinates) <= DERIVATIVES:
+            cells |= {f"d_{name}": float(slope) for name, slope in zip(coordinates, gradient, strict=True)}
         cells |= {
             field: getattr(row, field) for field in ("inner_residual", "linear_residual", "inner_steps", "linear_steps")
         }

@@ -87,13 +87,13 @@ class Outcome(NamedTuple):
         return {**table, **{f"split{k}_criterion": column for k, column in enumerate(tasks.T)}}
 
 
-def trace_of(outcomes: dict[int, Outcome]) -> dict[str, np.ndarray]:
-    """One table of all searches; `candidate` is the row of `cv_results_` where there are several."""
+def trace_of(outcomes: dict[int, Outcome], n_candidates: int) -> dict[str, np.ndarray]:
+    """One table of all searches; `candidate` is the row of `cv_results_` where it has several."""
     tables = []
     for index, outcome in outcomes.items():
         if outcome.trace:
             table = outcome.table()
-            if len(outcomes) > 1:
+            if n_candidates > 1:
                 table = {"candidate": np.full(len(outcome.trace), index), **table}
             tables.append(table)
     names = list(dict.fromkeys(name for table in tables for name in table))

@@ -64,6 +64,7 @@ class _Run:
     handover: Any = None
     tuner: Any = None
     outcomes: dict[int, Outcome] = field(default_factory=dict)
+    results: dict | None = None
     evaluations: int = 0
     best: tuple | None = None
     stopped: bool = False
@@ -106,9 +107,10 @@ class HypergradSearchCV(SearchBase):
         differentiate 300 preconditioned steps of Nesterov's method instead, "online" moves the hyperparameters after every 10
         steps of one run; an object of `skhypergrad.bilevel` says it all, for instance `Reverse(Momentum(1e-3), steps=300)`.
         Unrolled, what is descended is what so many steps come to; the winner is then fitted by scikit-learn.
-    optimizer : {"auto", "lbfgsb", "hoag", "adam"}, or `LBFGSB`, `HOAG` or `FirstOrder`, default="auto"
+    optimizer : {"auto", "lbfgsb", "hoag", "adam"}, or `LBFGSB`, `HOAG`, `FirstOrder` or `Sweep`, default="auto"
         What follows the hypergradient; objects are those of `skhypergrad.bilevel`. "hoag" and "adam" start at the middle of
-        the space and look into no other basin. "auto" is "lbfgsb", and "adam" where `method="online"`.
+        the space and look into no other basin. `Sweep` follows nothing and evaluates a lattice. "auto" is "lbfgsb", and
+        "adam" where `method="online"`.
     n_starts : int or "auto", default="auto"
         Starting values of the default optimizer; more of them find narrower basins. "auto": about one per factor of 10.
     max_steps : int, default=50
@@ -120,14 +122,17 @@ class HypergradSearchCV(SearchBase):
         Seconds for the continuous search, checked between evaluations; the final scoring and the refit come on top. The
         first evaluation is always completed.
     n_jobs : int, default=None
-        Processes for the preprocessing of the folds, and for the fits of listed candidates. The search itself handles
-        all folds at once.
+        Processes for the preprocessing of the folds, for the fits of listed candidates, and for the combinations of a mixed
+        space where they take so long that it pays. One search handles all folds at once. The result does not depend on it.
     refit, cv, verbose, pre_dispatch, error_score, return_train_score
         As in GridSearchCV. `verbose >= 2` also prints a line per evaluation.
     random_state : int, RandomState instance or None, default=None
         Of the starting points off the diagonal when several hyperparameters are tuned at once; None is a fixed seed.
     warm_start : bool, default=False
         Whether the best values of the last fit are a starting point of the next.
+    return_estimator : bool, default=False
+        Whether to keep the best candidate's fitted estimator of every fold, and its predictions of the rows it has not seen:
+        as much memory as `n_splits` estimators and one prediction a row.
 
     Attributes
     ----------
@@ -150,6 +155,16 @@ class HypergradSearchCV(SearchBase):
         Whether the best row is a verified stationary point of the criterion, in the interior or on a bound.
     criterion_ : str
         What was descended.
+    device_ : str
+        Where it was computed, for instance "cpu".
+    best_so_far_ : dict
+        While a continuous search is running, for callbacks: the best `params`, `criterion` and `gradient_norm`, the number of
+        `evaluations` and the `seconds` so far.
+    fold_estimators_ : list of estimators
+        With `return_estimator=True`: one for each split, fitted on its training rows.
+    fold_predictions_ : ndarray of shape (n_samples,) or (n_samples, n_outputs)
+        With `return_estimator=True`: what they say of their test rows. Probabilities where the estimator has them, else
+        decision values, else predictions; the mean for a row of several test sets, NaN (None for labels) for one of none.
 
     Raises
     ------
@@ -157,6 +172,9 @@ class HypergradSearchCV(SearchBase):
         At fit, for a continuous space on something that cannot be differentiated; lists what can.
     TypeError, ValueError
         At fit, before anything is compiled, for unusable spaces, data or weights.
+    KeyboardInterrupt
+        On Ctrl-C, with the best point so far set and `status_` "interrupted"; before the first verified point, with
+        everything as it was before.
 
     Warns
     -----
@@ -289,11 +307,14 @@ class HypergradSearchCV(SearchBase):
                 super().fit(X, y, **params)
             if self.return_estimator:
                 self._keep_folds(X, y)
-        except BaseException:
-            # all or nothing: the results of an earlier fit stay as they were
-            self.__dict__.clear()
-            self.__dict__.update(before)
-            raise
+        except BaseException as error:
+            if isinstance(error, KeyboardInterrupt) and run.results is not None:
+                self._leave_out_the_refit()
+            else:
+                # all or nothing: the results of an earlier fit stay as they were
+                self.__dict__.clear()
+                self.__dict__.update(before)
+                raise
         finally:
             self.estimator, self.n_jobs = before["estimator"], before["n_jobs"]
             self.__dict__.pop("_run", None)
@@ -492,7 +513,7 @@ class HypergradSearchCV(SearchBase):
         """The one call of `evaluate_candidates`; solutions are handed over where there are some."""
         run = self._run
         if run.outcomes:
-            self.trace_ = trace_of(run.outcomes)
+            self.trace_ = trace_of(run.outcomes, len(candidates))
             answers = [run.outcomes[i].answers if i in run.outcomes else None for i in range(len(candidates))]
             run.handover.expect(answers, self.n_splits_, lambda: self.best_index_)
         if context is not None:
@@ -505,6 +526,8 @@ class HypergradSearchCV(SearchBase):
 
     def _select_best_index(self, refit, refit_metric, results):
         index = SearchBase._select_best_index(refit, refit_metric, results)
+        if self._run.tuner is not None:
+            self._run.results = results
         outcome = self._run.outcomes.get(index)
         if outcome is not None:
             interrupted = self._run.tuner.interrupted
@@ -556,6 +579,20 @@ class HypergradSearchCV(SearchBase):
             "evaluations": run.evaluations,
             "seconds": run.seconds,
         }
+
+    def _leave_out_the_refit(self):
+        """After Ctrl-C in the refit: what has been found and scored is kept, and there is no model."""
+        run = self._run
+        run.tuner.interrupted = True
+        for name in ("best_estimator_", "refit_time_", "feature_names_in_"):
+            self.__dict__.pop(name, None)
+        scorers, _ = self._get_scorers()
+        self.cv_results_, self.scorer_ = run.results, getattr(scorers, "_scorers", scorers)
+        self.status_, self.message_, self.converged_ = Status.interrupted.name, Status.interrupted.value, False
+        run.warnings = [(f"{self.status_}: {self.message_}", ConvergenceWarning)]
+
+    def __sklearn_is_fitted__(self):
+        return "cv_results_" in vars(self) and (self.refit is False or "best_estimator_" in vars(self))
 
     def _keep_folds(self, X, y):
         """The winner's estimator of every fold, and its predictions of the rows it has not seen."""

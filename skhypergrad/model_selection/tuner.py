@@ -163,7 +163,12 @@ class Tuner:
         outcomes = [outcome_of(solution)]
         if self._simplifies(step, solution):
             simpler = self._simpler(step.continuous, prefix, space, solution, run, scores_of)
-            outcomes += [] if simpler is None else [outcome_of(simpler)]
+            if simpler is not None:
+                # the descent has ended as it has; the rule prefers this point to its end
+                ended = (
+                    Status.judged if outcomes[0].status in (Status.converged, Status.boundary) else outcomes[0].status
+                )
+                outcomes.append(outcome_of(simpler)._replace(status=ended))
         return outcomes
 
     def _failed(self, step: Combination, error: Exception) -> Outcome:

@@ -206,6 +206,25 @@ def test_the_trace_has_the_evidence_and_the_returned_point_is_the_best_of_it():
         table
     )
     assert all(isinstance(v, np.ndarray) and v.flags.writeable for v in table.values())
+    assert np.array_equal(table["d_alpha"], [e.gradient[0] for e in solution.trace])
+    assert np.array_equal(np.abs(table["d_alpha"]), table["gradient_norm"])
+
+
+@pytest.mark.parametrize("size", [2, 20, 21])
+def test_the_trace_has_derivatives_of_up_to_twenty_values(size):
+    solution = tune(RIDGE.problem, Implicit(), LBFGSB(), {"alpha": Real(1e-4, 1e4)}, RIDGE.data)
+    slopes = np.arange(1.0, size + 1)
+    trace = [e._replace(hyper={"alpha": np.ones(size)}, gradient=slopes) for e in solution.trace[:2]]
+    trace[1] = trace[1]._replace(solved=False)
+    table = columns(trace)
+    names = [f"d_alpha[{i}]" for i in range(size)]
+    if size > 20:
+        assert not {*names} & {*table}
+    else:
+        assert [table[name][0] for name in names] == slopes.tolist()
+        assert all(np.isnan(table[name][1]) for name in names)
+    assert table["gradient_norm"][0] == pytest.approx(np.linalg.norm(slopes))
+    assert np.isnan(table["gradient_norm"][1])
 
 
 def nan_beyond(limit):

@@ -11,13 +11,14 @@ import numpy as np
 import pytest
 from scipy.stats import loguniform
 from sklearn.datasets import load_diabetes
-from sklearn.exceptions import ConvergenceWarning
+from sklearn.exceptions import ConvergenceWarning, NotFittedError
 from sklearn.linear_model import Ridge
 from sklearn.model_selection import cross_val_score
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import MinMaxScaler, StandardScaler
 
-from skhypergrad import HypergradSearchCV, Real
+from skhypergrad import HypergradSearchCV, Real, register
+from skhypergrad.adapters import lookup
 
 X, y = load_diabetes(return_X_y=True)
 FITTED = {
@@ -105,6 +106,25 @@ def test_an_earlier_fit_survives_an_interrupt_before_the_first_point():
     with At(200), pytest.raises(KeyboardInterrupt):
         search.fit(X[:200], y[:200])
     assert vars(search) == before
+
+
+def test_an_interrupt_in_the_refit_keeps_what_was_found():
+    class Slow(Ridge):
+        def fit(self, X, y, sample_weight=None):
+            if len(X) == len(globals()["X"]):
+                raise KeyboardInterrupt
+            return super().fit(X, y, sample_weight)
+
+    spaces = [{"alpha": Real(1e-3, 1e3)}, {"alpha": [1.0]}]
+    register(Slow)(lambda estimator: lookup(Ridge(**estimator.get_params())))
+    search = HypergradSearchCV(Slow(), spaces, method="reverse", cv=3).fit(X[:300], y[:300])
+    with pytest.warns(ConvergenceWarning, match="interrupted"), pytest.raises(KeyboardInterrupt):
+        search.fit(X, y)
+    assert search.status_ == "interrupted"
+    assert np.isfinite(search.best_score_)
+    assert len(search.cv_results_["params"]) == 2
+    with pytest.raises(NotFittedError):
+        search.predict(X)
 
 
 def test_the_warning_comes_before_the_interrupt():

@@ -58,6 +58,7 @@ def test_in_a_continuous_space_the_score_has_fallen_by_one_standard_error(scorin
     best, simple = (row["alpha"] for row in search.cv_results_["params"])
     assert search.best_params_ == {"alpha": simple}
     assert simple > best
+    assert search.status_ == "judged"
     scores = cross_val_score(Ridge(alpha=best, tol=1e-10), X, y, cv=5, scoring=scoring)
     least = scores.mean() - standard_error(scores)
 

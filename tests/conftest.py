@@ -11,6 +11,9 @@ import jax
 import numpy as np
 import pytest
 
+# plugins for processes of their own: importing one changes scikit-learn
+collect_ignore = ["borrowed"]
+
 
 @pytest.fixture(autouse=True)
 def nothing_global_is_touched():
@@ -24,6 +27,13 @@ def nothing_global_is_touched():
     changed = {k for k in set(os.environ) ^ set(environment) if not k.startswith("PYTEST_")}
     assert not changed
     assert warnings.filters == filters
+
+
+@pytest.fixture(autouse=True, scope="module")
+def programs_are_let_go():
+    """Thousands of compiled programs in one process would crash it (see `bilevel.tune.PROGRAMS`)."""
+    yield
+    jax.clear_caches()
 
 
 @pytest.fixture

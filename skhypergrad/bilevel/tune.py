@@ -30,10 +30,26 @@ CHUNK = 100
 SCOUT = 1e-5
 
 
+# Problems and shapes whose compiled programs are kept. Those of one take some 400 memory mappings, of which a process may
+# have 65,530 on Linux: LLVM crashes at the next one.
+PROGRAMS = 80
+_compiled: list[None] = []
+
+
+def _let_go() -> None:
+    """Drop compiled programs when there are many: a process that lives long may meet any number of shapes."""
+    if len(_compiled) >= PROGRAMS:
+        _compiled.clear()
+        functions: tuple[Any, ...] = (_start, _step, _follow)
+        for function in functions:
+            function.clear_cache()
+
+
 @functools.partial(jax.jit, static_argnums=(0, 1))
 def _start(problem, axes, method, hyper, data):
     def begin(hyper, data):
         # while tracing, so once for each compilation, and with the shapes of one task
+        _compiled.append(None)
         _check_seen(problem, method, hyper, data)
         return method.init(problem, hyper, data)
 
@@ -208,6 +224,7 @@ def tune(
     _check_optimizer(problem, optimizer, space)
     method = _with_objectives(problem, method)
     restart = method.restarts if restart is None else restart
+    _let_go()
     with jax.enable_x64(True):
         search = _Search(problem, method, space, jax.tree.map(jnp.asarray, data), task_axes, restart, judge, callback)
         try:

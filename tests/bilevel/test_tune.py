@@ -2,6 +2,7 @@
 
 import dataclasses
 import itertools
+import sys
 
 import catalogue
 import jax
@@ -28,6 +29,9 @@ from skhypergrad.bilevel.hypergradients.evidence import Evidence
 from skhypergrad.bilevel.optimizers import Answer, FirstOrder, Path, Visit
 from skhypergrad.bilevel.region import Region
 from skhypergrad.bilevel.solution import columns
+
+# the package's `tune` is the function
+tune_module = sys.modules["skhypergrad.bilevel.tune"]
 
 RIDGE = catalogue.PROBLEMS[0]
 
@@ -392,3 +396,19 @@ def test_a_sweep_looks_at_a_lattice_or_at_points_and_descends_nothing():
     assert max(np.abs(a - b).max() for a, b in itertools.pairwise(two.points)) == 0.5
     with pytest.raises(ValueError, match="fewer hyperparameters"):
         Sweep().minimize(two, np.zeros(9), Region(np.zeros(9), np.ones(9)), Budget(1, 1e-6))
+
+
+def test_compiled_programs_of_many_shapes_are_let_go(monkeypatch):
+    monkeypatch.setattr(tune_module, "PROGRAMS", 3)
+    problem = Problem(
+        inner=lambda w, hyper, data: jnp.sum((w - data) ** 2) + hyper["alpha"] * jnp.sum(w**2),
+        outer=lambda w, hyper, data: jnp.sum((w - 1.0) ** 2),
+        init=lambda hyper, data: 0.0 * data,
+    )
+    sizes = []
+    for n in (1, 2, 3, 4, 5, 6, 1):
+        found = tune(problem, Implicit(), LBFGSB(n_starts=3), {"alpha": Real(1e-2, 1e2)}, np.full(n, 4.0))
+        # w = 4 / (1 + alpha)
+        assert float(found.hyper["alpha"]) == pytest.approx(3.0, rel=1e-4)
+        sizes.append(tune_module._step._cache_size())
+    assert max(sizes) <= 4

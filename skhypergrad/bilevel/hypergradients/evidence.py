@@ -17,7 +17,7 @@ class Evidence(NamedTuple):
     inner_steps, linear_steps : int
         Of an unrolled run, the steps up to the first that was not finite.
     correction : what the adjoint says the inner residual has moved the value by (and `Implicit` corrects it by), relative
-        to the value there or at the starting weights, whichever is larger; 0 where nothing is corrected
+        to the largest value so far; 0 where nothing is corrected
     """
 
     value: Any

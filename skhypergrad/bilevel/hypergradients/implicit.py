@@ -42,7 +42,7 @@ class ImplicitCarry(NamedTuple):
     ----------
     params, adjoint : the last answers
     reference : inner gradient at the starting weights
-    outer : size of the outer objective there
+    outer : largest size of the outer objective so far
     evidence : Evidence
     """
 
@@ -85,7 +85,7 @@ class Implicit:
             params=params,
             adjoint=jnp.zeros_like(reference),
             reference=reference,
-            outer=jnp.abs(problem.outer(params, hyper, data)),
+            outer=nothing,
             evidence=Evidence(nothing, nothing, nothing, jnp.asarray(0), jnp.asarray(0), nothing),
         )
 
@@ -120,7 +120,7 @@ class Implicit:
             correction=jnp.abs(correction) / jnp.where(size > 0, size, 1.0),
         )
         hypergradient = jax.tree.map(jnp.subtract, direct, moved)
-        new = ImplicitCarry(params, adjoint.x, carry.reference, carry.outer, evidence)
+        new = ImplicitCarry(params, adjoint.x, carry.reference, size, evidence)
         return value, hypergradient, new
 
     def predict(self, near, far, share):

@@ -6,6 +6,7 @@ import sys
 import textwrap
 import warnings
 
+import jax
 import numpy as np
 import pandas as pd
 import polars as pl
@@ -144,8 +145,9 @@ def test_lists_only_set_nothing_but_gridsearch_results(diabetes):
     X, y = diabetes
     search = HypergradSearchCV(Ridge(), {"alpha": WIDE}).fit(X, y)
     assert search.status_ == "converged"
+    assert search.device_.startswith(jax.default_backend())
     search.set_params(param_grid={"alpha": [0.1, 1.0]}).fit(X, y)
-    assert not {"trace_", "status_", "message_", "converged_", "criterion_"} & set(vars(search))
+    assert not {"trace_", "status_", "message_", "converged_", "criterion_", "device_"} & set(vars(search))
     grid = GridSearchCV(Ridge(), {"alpha": [0.1, 1.0]}).fit(X, y)
     assert set(vars(search)) - set(vars(grid)) == {
         "criterion", "method", "optimizer", "n_starts", "max_steps", "tol", "max_time", "random_state", "warm_start",
@@ -408,6 +410,16 @@ def test_max_time_keeps_the_best_so_far(diabetes):
     assert search.status_ == "timeout"
     assert not search.converged_
     assert np.isfinite(search.best_score_)
+
+
+def test_max_time_is_exceeded_by_one_evaluation_at_most(diabetes):
+    search = HypergradSearchCV(Ridge(), {"alpha": WIDE}, n_starts=100_000, max_time=0.2)
+    with pytest.warns(ConvergenceWarning, match="timeout"):
+        search.fit(*diabetes)
+    looked = search.trace_["seconds"][search.trace_["reason"] != "verification"]
+    assert 1 < len(looked) < 100_000
+    # only the last one may have ended after the time was up
+    assert (looked[:-1] <= 0.2).all()
 
 
 def test_warm_start_begins_at_the_last_optimum(diabetes):

@@ -13,10 +13,10 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from sklearn.model_selection import ParameterGrid
 from sklearn.utils.validation import check_is_fitted
 
-from skhypergrad.adapters.space import split
+from skhypergrad.adapters.space import split_all
+from skhypergrad.bilevel.solution import elements
 from skhypergrad.bilevel.space import Real
 
 # Marks a run that a fit has been logged to: a second one would overwrite its metrics, and MLflow refuses other params.
@@ -179,18 +179,17 @@ def to_optuna_study(search, *, study=None):
         study = optuna.create_study(direction="minimize")
     elif study.directions != [optuna.study.StudyDirection.MINIMIZE]:
         raise ValueError("The criterion is minimised: the study needs direction='minimize'.")
-    grids = [search.param_grid] if isinstance(search.param_grid, dict) else search.param_grid
-    parts = [split(grid) for grid in grids]
-    distributions, intervals = _distributions(parts)
+    distributions, intervals = _distributions(split_all(search.param_grid))
     trace, candidates = search.trace_, search.cv_results_["params"]
     solved = trace.get("solved", np.zeros(0, bool))
-    rows = trace.get("candidate", np.full(len(solved), _only_searched(parts, len(candidates))))
+    # without the column there is one candidate
+    rows = trace.get("candidate", np.zeros(len(solved), int))
     trials = []
     for i in np.flatnonzero(solved):
         params: dict[str, Any] = {}
         for name, value in candidates[rows[i]].items():
             if name in intervals:
-                params |= {full: float(trace[full.rsplit("__", 1)[-1]][i]) for full in _elements(name, np.size(value))}
+                params |= {full: float(trace[full.rsplit("__", 1)[-1]][i]) for full in elements(name, np.size(value))}
             else:
                 params[name] = _choice(value)
         attributes: dict[str, Any] = {name: float(trace[name][i]) for name in ("gradient_norm", "seconds")}
@@ -228,24 +227,9 @@ def _distributions(parts) -> tuple[dict, set]:
     for name, boxes in reals.items():
         low, high = min(float(real.low) for real in boxes), max(float(real.high) for real in boxes)
         log = all(real.scale == "log" for real in boxes)
-        for element in _elements(name, max(real.size for real in boxes)):
+        for element in elements(name, max(real.size for real in boxes)):
             distributions[element] = optuna.distributions.FloatDistribution(low, high, log=log)
     return distributions, set(reals)
-
-
-def _only_searched(parts, n_rows: int) -> int:
-    """The row of the only continuous search: behind the listed candidates, which an interrupted search leaves out."""
-    before = 0
-    for listed, continuous in parts:
-        if continuous:
-            break
-        before += len(ParameterGrid(listed))
-    return min(before, n_rows - 1)
-
-
-def _elements(name: str, size: int) -> list[str]:
-    """What the columns of `trace_` are called, under full names."""
-    return [name] if size == 1 else [f"{name}[{i}]" for i in range(size)]
 
 
 def _choice(value):

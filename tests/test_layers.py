@@ -34,7 +34,7 @@ ARROWS = {
     "bilevel": {"bilevel"},
     "adapters": {"bilevel", "exceptions"},
     "model_selection": {"adapters", "bilevel", "exceptions"},
-    "display": {"adapters", "bilevel", "model_selection"},
+    "display": {"adapters", "bilevel", "exceptions", "model_selection"},
     "tracking": {"adapters", "bilevel"},
 }
 

@@ -20,6 +20,12 @@ REMEDY = (
 )
 
 
+def split_all(param_grid: Any) -> list[tuple[Any, dict[str, Real]]]:
+    """`split` of every dict in `param_grid`; what is no dict is left for ParameterGrid to refuse in its own words."""
+    grids = [param_grid] if isinstance(param_grid, dict) else param_grid
+    return [split(grid) if isinstance(grid, dict) else (grid, {}) for grid in grids]
+
+
 def split(grid: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Real]]:
     """The listed part of one grid, untouched, and its continuous part.
 

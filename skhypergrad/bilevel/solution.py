@@ -107,6 +107,11 @@ class Interrupted(KeyboardInterrupt):
         self.solution = solution
 
 
+def elements(name: str, size: int) -> list[str]:
+    """What the coordinates of a hyperparameter are called: by its name, or `name[0]`, `name[1]`, ... where it has several."""
+    return [name] if size == 1 else [f"{name}[{i}]" for i in range(size)]
+
+
 # Coordinates up to which a trace has a column for the derivative with respect to each.
 DERIVATIVES = 20
 
@@ -122,8 +127,7 @@ def columns(trace: list[Evaluation]) -> dict[str, np.ndarray]:
     for row in trace:
         cells: dict[str, Any] = {"criterion": row.value if row.solved else np.nan}
         for name, value in row.hyper.items():
-            flat = np.atleast_1d(value).ravel()
-            cells |= {name if flat.size == 1 else f"{name}[{i}]": float(v) for i, v in enumerate(flat)}
+            cells |= zip(elements(name, np.size(value)), np.ravel(value).tolist(), strict=True)
         coordinates = list(cells)[1:]
         gradient = row.gradient if row.solved else np.full(len(coordinates), np.nan)
         cells["gradient_norm"] = float(np.linalg.norm(gradient))

@@ -40,9 +40,8 @@ def _let_go() -> None:
     """Drop compiled programs when there are many: a process that lives long may meet any number of shapes."""
     if len(_compiled) >= PROGRAMS:
         _compiled.clear()
-        functions: tuple[Any, ...] = (_start, _step, _follow)
-        for function in functions:
-            function.clear_cache()
+        # everybody's, not this module's alone: what cuts the folds is compiled for every shape, too
+        jax.clear_caches()
 
 
 @functools.partial(jax.jit, static_argnums=(0, 1))

@@ -29,6 +29,7 @@ CALLED = {
 
 
 def label(called: str, what: str = "{} on held-out rows") -> str:
+    """An axis of the criterion that is called so, with its unit."""
     name, unit, _ = CALLED[called]
     return f"{what.format(name)}\n({', '.join(filter(None, [unit, 'mean of the folds']))})"
 
@@ -77,11 +78,13 @@ def mark(ax, points: Evaluated, x, y) -> list:
 
 
 def legend_above(ax) -> None:
+    """A legend that hides no point."""
     look = {"bbox_to_anchor": (0.5, 1), "ncols": 3, "columnspacing": 1, "handletextpad": 0.4}
     ax.legend(frameon=False, loc="lower center", **look)
 
 
 def shades(*colours):
+    """A colour map from each colour to the next."""
     from matplotlib.colors import LinearSegmentedColormap
 
     return LinearSegmentedColormap.from_list("shades", colours)

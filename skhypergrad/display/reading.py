@@ -7,13 +7,14 @@ from typing import Any, NamedTuple
 
 import numpy as np
 from sklearn.base import clone
-from sklearn.exceptions import ConvergenceWarning
 from sklearn.model_selection import ParameterGrid
 from sklearn.utils.validation import check_is_fitted
 
 from skhypergrad.adapters.pipeline import last_step
-from skhypergrad.adapters.space import split
+from skhypergrad.adapters.space import split_all
 from skhypergrad.bilevel import Real, Sweep
+from skhypergrad.bilevel.solution import elements
+from skhypergrad.exceptions import BoundaryWarning
 
 
 class Winner(NamedTuple):
@@ -74,10 +75,12 @@ class Evaluated(NamedTuple):
 
 
 def to_theta(reals, values) -> np.ndarray:
+    """(n_points, n_coordinates) on the free scale from the natural one, a `Real` for each column."""
     return np.stack([real.to_theta(column) for real, column in zip(reals, np.transpose(values), strict=True)], axis=-1)
 
 
 def to_hyper(reals, theta) -> np.ndarray:
+    """(n_points, n_coordinates) on the natural scale from the free one, a `Real` for each column."""
     return np.stack([real.to_hyper(column) for real, column in zip(reals, np.transpose(theta), strict=True)], axis=-1)
 
 
@@ -88,7 +91,7 @@ def winner_of(search) -> Winner:
     ------
     NotFittedError
     ValueError
-        Where the best candidate has no continuous values, or there is no best one.
+        Where the best candidate has no continuous values, or there is no best one, or `param_grid` has changed since.
     """
     check_is_fitted(search, "cv_results_")
     if not hasattr(search, "trace_"):
@@ -102,15 +105,19 @@ def winner_of(search) -> Winner:
             "leaves open which of several scores decides. Search the continuous spaces alone, and name a score in refit."
         )
     best = search.best_params_
-    grids = [search.param_grid] if isinstance(search.param_grid, dict) else search.param_grid
-    listed, continuous = next(
+    winners = (
         (listed, continuous)
-        for grid_listed, continuous in map(split, grids)
+        for grid_listed, continuous in split_all(search.param_grid)
         for listed in ParameterGrid(grid_listed)
         if continuous
         and _alike(best, listed, continuous)
         and all(np.all((real.low <= best[name]) & (best[name] <= real.high)) for name, real in continuous.items())
     )
+    listed, continuous = next(winners, (None, None))
+    if listed is None or continuous is None:
+        raise ValueError(
+            f"best_params_ {best} are in no space of param_grid, which must have been changed since: call fit again."
+        )
     return Winner(listed, continuous, *last_step(clone(search.estimator).set_params(**clone(listed, safe=False))))
 
 
@@ -122,9 +129,9 @@ def _alike(params: dict, listed: dict, continuous: dict) -> bool:
 def evaluated(search) -> Evaluated:
     """What a fitted search evaluated within the winning combination of listed values; errors as `winner_of`."""
     winner, trace = winner_of(search), search.trace_
-    coordinates = [(name, i, real) for name, real in winner.continuous.items() for i in range(real.size)]
-    names = [name.removeprefix(winner.prefix) + (f"[{i}]" if r.size > 1 else "") for name, i, r in coordinates]
-    reals = [real for _, _, real in coordinates]
+    columns = [(full, r) for name, r in winner.continuous.items() for full in elements(name, r.size)]
+    names = [full.removeprefix(winner.prefix) for full, _ in columns]
+    reals = [real for _, real in columns]
 
     candidates = enumerate(search.cv_results_["params"])
     alike = [i for i, params in candidates if _alike(params, winner.listed, winner.continuous)]
@@ -187,9 +194,11 @@ def swept(search, points: Evaluated, theta, X, y, fit_params) -> np.ndarray:
         max_time=None,
         verbose=0,
     )
+    # a clone shares the callbacks, and a picture is no fit to be logged
+    sweep.set_callbacks()
     with warnings.catch_warnings():
         # that the best of these points is on a bound is no news
-        warnings.simplefilter("ignore", ConvergenceWarning)
+        warnings.simplefilter("ignore", BoundaryWarning)
         trace = sweep.fit(X, y, **(fit_params or {})).trace_
     rows = np.stack([trace[name] for name in points.names], axis=1)[:, None]
     same = np.isclose(rows, to_hyper(points.reals, theta), rtol=1e-9, atol=0).all(axis=2) & trace["solved"][:, None]

@@ -25,8 +25,8 @@ class Outcome(NamedTuple):
     status : Status
     trace : list of Evaluation
     n_splits : int, of the tasks those that are folds
-    criterion : str, what was descended
     sides : dict of name to the set of bounds ("lower", "upper") it lies on
+    criterion : str, what was descended
     answers : list of fitted estimators, one for each split and one for all rows; None where scikit-learn is to fit
     device : str, where it was computed
     failure : str, why there was nothing to search
@@ -37,8 +37,8 @@ class Outcome(NamedTuple):
     status: Status
     trace: list
     n_splits: int
+    sides: dict
     criterion: str = ""
-    sides: dict = {}  # noqa: RUF012  (a tuple's default, never written to)
     answers: list | None = None
     device: str = ""
     failure: str = ""
@@ -106,4 +106,5 @@ def named(prefix: str, hyper) -> dict:
 
 
 def show(value) -> str:
+    """A value in a message: four digits, long arrays abridged."""
     return f"{value:.4g}" if np.ndim(value) == 0 else np.array2string(value, precision=4, threshold=6)

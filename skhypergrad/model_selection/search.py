@@ -28,7 +28,7 @@ from skhypergrad.adapters._compat import (
 )
 from skhypergrad.adapters.pipeline import last_step
 from skhypergrad.adapters.scoring import CRITERIA, check_criterion
-from skhypergrad.adapters.space import split
+from skhypergrad.adapters.space import split_all
 from skhypergrad.adapters.task import Routed, check_tunable
 from skhypergrad.bilevel import HOAG, LBFGSB, FirstOrder, Forward, Implicit, Reverse, Status, Stop, Sweep
 from skhypergrad.model_selection.folds import fitted_on, out_of_fold
@@ -381,12 +381,9 @@ class HypergradSearchCV(SearchBase):
         self._run.splits = self._checked_cv_orig.splits
 
     def _make_plan(self) -> list:
-        """Candidates of list-only grids as they are, and a `_Combination` for every continuous search, in order."""
-        grids = [self.param_grid] if isinstance(self.param_grid, dict) else self.param_grid
+        """Candidates of list-only grids as they are, and a `Combination` for every continuous search, in order."""
         plan: list = []
-        for grid in grids:
-            # what is not a dict is left for ParameterGrid to refuse in its own words
-            listed, continuous = split(grid) if isinstance(grid, dict) else (grid, {})
+        for listed, continuous in split_all(self.param_grid):
             if not continuous:
                 plan.extend(ParameterGrid(listed))
                 continue

@@ -25,6 +25,9 @@ from skhypergrad.model_selection.rules import standard_error
 # How often the way to the simplest model within one standard error is halved.
 HALVINGS = 8
 
+# Ends of a run after which nothing further is begun.
+CUT_SHORT = (Status.timeout, Status.interrupted)
+
 
 class Combination(NamedTuple):
     """One combination of listed values, with the continuous space that is searched within it."""
@@ -93,83 +96,47 @@ class Tuner:
         list of Outcome
             Without a search, one that says so, where the steps before the last one could not be fitted.
         """
-        prefix, _ = last_step(step.estimator)
-        space = Space(
-            {name.removeprefix(prefix): _begun_at(real, inits.get(name)) for name, real in step.continuous.items()}
-        )
         try:
-            prepared = self._prepare(step, prefix)
+            posed = self._pose(step, inits)
         except Exception as error:
             if self.raises:
                 raise
             return [self._failed(step, error)]
-        splits = self._all_splits()
-        task = Task(step.estimator, step.adapter, self.X, self.y, splits, len(self.splits), self.routed, prepared)
+        outcomes = []
+        try:
+            solution = posed.descend(callback)
+            outcomes.append(posed.outcome(solution))
+            if self._simplifies(step, solution):
+                outcomes += self._simpler(posed, solution, callback)
+        except KeyboardInterrupt as interrupt:
+            # a finished descent is not lost to an interrupt on the way to a simpler point
+            if not outcomes:
+                if not isinstance(interrupt, Interrupted):
+                    raise
+                outcomes.append(posed.outcome(interrupt.solution))
+            self.interrupted = True
+        return outcomes
+
+    def _pose(self, step: Combination, inits: dict) -> Posed:
+        """Fit the steps before the last one, and cut the folds."""
+        prefix, _ = last_step(step.estimator)
+        space = Space(
+            {name.removeprefix(prefix): _begun_at(real, inits.get(name)) for name, real in step.continuous.items()}
+        )
+        task = Task(
+            step.estimator,
+            step.adapter,
+            self.X,
+            self.y,
+            self._all_splits(),
+            len(self.splits),
+            self.routed,
+            self._prepare(step, prefix),
+        )
         descended = criterion_of(self.scorer, step.adapter) if self.scorer is not None else None
         criterion = self.criterion or descended or step.adapter.criteria[0]
         folds, problem = task.cut(criterion)
-        online = self.method == "online"
-
-        def run(space, optimizer, judge=None, callback=None):
-            return tune(
-                problem,
-                method_of(self.method, task.learning_rate),
-                optimizer,
-                space,
-                folds.data,
-                task_axes=folds.axes,
-                restart=False if online else None,
-                max_steps=self.max_steps,
-                tol=self.tol,
-                judge=judge,
-                callback=callback,
-            )
-
-        def outcome_of(solution):
-            answers = None
-            if self.carries and solution.params is not None:
-                answers = task.answers(*folds.restore(solution.params), named("", solution.hyper))
-            return Outcome.of(
-                solution,
-                prefix,
-                space,
-                listed=step.listed,
-                n_splits=len(self.splits),
-                criterion=criterion,
-                answers=answers,
-                device=_device(folds),
-            )
-
-        def scores_of(params):
-            return task.scores(self.scorer, *folds.restore(params))
-
-        judge = None
-        if self.scorer is not None and criterion != descended:
-
-            def judge(params):
-                return -self._mean(scores_of, params)
-
-        optimizer = optimizer_of(
-            self.optimizer, space, online=online, n_starts=self.n_starts, max_steps=self.max_steps, seed=self.seed
-        )
-        try:
-            solution = run(space, optimizer, judge, callback)
-        except Interrupted as interrupt:
-            self.interrupted = True
-            return [outcome_of(interrupt.solution)]
-        if online and solution.params is not None:
-            # a good moment of unfinished weights says nothing of the fit to come: what the run has come to does
-            solution = _at_the_end(solution, space)
-        outcomes = [outcome_of(solution)]
-        if self._simplifies(step, solution):
-            simpler = self._simpler(step.continuous, prefix, space, solution, run, scores_of)
-            if simpler is not None:
-                # the descent has ended as it has; the rule prefers this point to its end
-                ended = (
-                    Status.judged if outcomes[0].status in (Status.converged, Status.boundary) else outcomes[0].status
-                )
-                outcomes.append(outcome_of(simpler)._replace(status=ended))
-        return outcomes
+        return Posed(self, step, prefix, space, task, folds, problem, criterion, judged=criterion != descended)
 
     def _failed(self, step: Combination, error: Exception) -> Outcome:
         """The outcome of a combination that could not be searched: scikit-learn will fit it, and say what is wrong."""
@@ -181,6 +148,7 @@ class Tuner:
             status=Status.inner_failed,
             trace=[],
             n_splits=len(self.splits),
+            sides={},
             failure=f"{told} {type(error).__name__}: {error}",
         )
 
@@ -202,25 +170,18 @@ class Tuner:
         # what has been prepared can be prepared again, and may be large
         return {**self.__dict__, "prepared": {}, "n_jobs": None}
 
-    def _mean(self, scores_of, params) -> float:
-        try:
-            return float(np.mean(scores_of(params)))
-        except Exception:
-            # scored again at the end, where error_score decides and scikit-learn tells what happened
-            if self.raises:
-                raise
-            return float("nan")
-
     def _simplifies(self, step: Combination, solution: Solution) -> bool:
         if self.rule is None or self.scorer is None or solution.params is None or not self.carries:
+            return False
+        if solution.status in CUT_SHORT:
             return False
         real = step.continuous.get(self.rule.parameter)
         return real is not None and real.shape == ()
 
-    def _simpler(self, continuous, prefix, space: Space, solution: Solution, run, scores_of) -> Solution | None:
-        """The simplest point within one standard error of the best: by bisection on the free scale."""
-        name = self.rule.parameter.removeprefix(prefix)
-        scores = scores_of(solution.params)
+    def _simpler(self, posed: Posed, solution: Solution, callback) -> list[Outcome]:
+        """The simplest point within one standard error of the best, if there is one: by bisection on the free scale."""
+        name, space = self.rule.parameter.removeprefix(posed.prefix), posed.space
+        scores = posed.scores(solution.params)
         least = float(np.mean(scores)) - standard_error(scores)
         here = space.theta(solution.hyper)
         (i,) = [i for i, (own, _) in enumerate(space.coordinates()) if own == name]
@@ -230,14 +191,116 @@ class Tuner:
             # the bound itself first: it may be as good
             theta = here.copy()
             theta[i] = bad if trial == 0 else (good + bad) / 2
-            there = run(space, Sweep((tuple(theta),)))
-            if there.params is not None and self._mean(scores_of, there.params) >= least:
+            there = posed.run(Sweep((tuple(theta),)), callback)
+            if there.params is not None and posed.mean_score(there.params) >= least:
                 good, found = theta[i], there
                 if trial == 0:
                     break
             else:
                 bad = theta[i]
-        return found
+            if there.status in CUT_SHORT:
+                break
+        if found is None:
+            return []
+        ended = solution.status
+        if there.status in CUT_SHORT:
+            ended = there.status
+        elif ended in (Status.converged, Status.boundary):
+            # the descent has ended as it has; the rule prefers this point to its end
+            ended = Status.judged
+        return [posed.outcome(found)._replace(status=ended)]
+
+
+@dataclass(frozen=True)
+class Posed:
+    """One combination as a bilevel problem, and the way back from its solutions.
+
+    Parameters
+    ----------
+    tuner : Tuner
+    step : Combination
+    prefix : str, what full names begin with
+    space : Space, by the names without it
+    task : Task
+    folds, problem : what `task.cut` made of it
+    criterion : str, what is descended
+    judged : bool, whether the scorer is something else and chooses among the evaluated points
+    """
+
+    tuner: Tuner
+    step: Combination
+    prefix: str
+    space: Space
+    task: Task
+    folds: Any
+    problem: Any
+    criterion: str
+    judged: bool
+
+    def descend(self, callback: Callable | None) -> Solution:
+        """The search itself."""
+        tuner = self.tuner
+        online = tuner.method == "online"
+        optimizer = optimizer_of(
+            tuner.optimizer,
+            self.space,
+            online=online,
+            n_starts=tuner.n_starts,
+            max_steps=tuner.max_steps,
+            seed=tuner.seed,
+        )
+        judge = (lambda params: -self.mean_score(params)) if self.judged and tuner.scorer is not None else None
+        solution = self.run(optimizer, callback, judge)
+        if online and solution.params is not None:
+            # a good moment of unfinished weights says nothing of the fit to come: what the run has come to does
+            solution = _at_the_end(solution, self.space)
+        return solution
+
+    def run(self, optimizer, callback: Callable | None, judge: Callable | None = None) -> Solution:
+        """`tune` with another optimizer, or with a judge."""
+        return tune(
+            self.problem,
+            method_of(self.tuner.method, self.task.learning_rate),
+            optimizer,
+            self.space,
+            self.folds.data,
+            task_axes=self.folds.axes,
+            restart=False if self.tuner.method == "online" else None,
+            max_steps=self.tuner.max_steps,
+            tol=self.tuner.tol,
+            judge=judge,
+            callback=callback,
+        )
+
+    def outcome(self, solution: Solution) -> Outcome:
+        """A solution as a row of `cv_results_` to be, with fitted estimators where they can be handed over."""
+        answers = None
+        if self.tuner.carries and solution.params is not None:
+            coef, intercept = self.folds.restore(solution.params)
+            answers = self.task.answers(coef, intercept, named("", solution.hyper))
+        return Outcome.of(
+            solution,
+            self.prefix,
+            self.space,
+            listed=self.step.listed,
+            n_splits=len(self.tuner.splits),
+            criterion=self.criterion,
+            answers=answers,
+            device=_device(self.folds),
+        )
+
+    def scores(self, params) -> np.ndarray:
+        """The scorer on every fold."""
+        return self.task.scores(self.tuner.scorer, *self.folds.restore(params))
+
+    def mean_score(self, params) -> float:
+        """NaN where the scorer fails: scored again at the end, `error_score` decides, and scikit-learn tells."""
+        try:
+            return float(np.mean(self.scores(params)))
+        except Exception:
+            if self.tuner.raises:
+                raise
+            return float("nan")
 
 
 def tune_apart(

@@ -32,7 +32,8 @@ names: list[str] = []
 
 
 def pytest_runtest_logreport(report):
-    if report.when == "call" or report.outcome == "skipped":
+    # a test that fails while it is set up or torn down counts as failed
+    if report.when == "call" or report.outcome != "passed":
         outcomes[report.outcome] = outcomes.get(report.outcome, 0) + 1
         names.append(report.nodeid)
 

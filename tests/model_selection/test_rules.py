@@ -6,12 +6,15 @@ import numpy as np
 import pytest
 from scipy.stats import loguniform
 from sklearn.datasets import load_breast_cancer, load_diabetes
+from sklearn.exceptions import ConvergenceWarning
 from sklearn.linear_model import LogisticRegression, Ridge
 from sklearn.model_selection import GridSearchCV, cross_val_score
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from skhypergrad import HypergradSearchCV, one_standard_error
+from skhypergrad.bilevel import Status, Stop
+from skhypergrad.model_selection.tuner import Tuner
 
 X, y = load_diabetes(return_X_y=True)
 GRID = list(np.geomspace(1e-3, 1e3, 25))
@@ -81,3 +84,37 @@ def test_the_other_values_stay_and_a_bound_that_is_as_good_is_taken():
     rows = search.cv_results_["params"]
     assert len(rows) == 4
     assert {row["logisticregression__fit_intercept"] for row in rows} == {True, False}
+
+
+def test_a_finished_descent_survives_an_interrupt_on_the_way_to_a_simpler_point(monkeypatch):
+    simpler = Tuner._simpler
+
+    def interrupted(self, posed, solution, callback):
+        def press(evaluation):
+            raise KeyboardInterrupt
+
+        return simpler(self, posed, solution, press)
+
+    monkeypatch.setattr(Tuner, "_simpler", interrupted)
+    search = HypergradSearchCV(Ridge(), {"alpha": loguniform(1e-3, 1e3)}, cv=5, refit=one_standard_error("alpha"))
+    with pytest.warns(ConvergenceWarning, match="interrupted"), pytest.raises(KeyboardInterrupt):
+        search.fit(X, y)
+    plain = HypergradSearchCV(Ridge(), {"alpha": loguniform(1e-3, 1e3)}, cv=5).fit(X, y)
+    assert search.best_params_ == plain.best_params_
+    assert search.status_ == "interrupted"
+
+
+def test_max_time_ends_the_way_to_a_simpler_point(monkeypatch):
+    times = []
+
+    def slow(self, posed, solution, callback):
+        def late(evaluation):
+            times.append(evaluation.seconds)
+            raise Stop(Status.timeout)
+
+        return simpler(self, posed, solution, late)
+
+    simpler = Tuner._simpler
+    monkeypatch.setattr(Tuner, "_simpler", slow)
+    HypergradSearchCV(Ridge(), {"alpha": loguniform(1e-3, 1e3)}, cv=5, refit=one_standard_error("alpha")).fit(X, y)
+    assert len(times) == 1

@@ -180,7 +180,9 @@ for what, weight in (("neighbours", before), ("added", added), ("removed", remov
 def matrix(edges):
     order = np.argsort(y, kind="stable")
     full = sparse.coo_array((edges, (first, second)), shape=(n, n)).toarray()
-    return (full + full.T)[order][:, order, None]
+    size = -(-n // 400)  # a dot stands for so many nodes either way, and shows the strongest edge among them
+    blocks = np.pad((full + full.T)[order][:, order], (0, -n % size)).reshape(-(-n // size), size, -1, size)
+    return np.repeat(np.repeat(blocks.max(axis=(1, 3)), size, 0), size, 1)[:n, :n, None]
 
 
 most = np.argmax(np.sum(added, axis=1))

@@ -13,6 +13,8 @@ alpha = 0.0004, R2 = 0.4823
 __version__ = "0.1.0"
 
 _HOMES = {
+    "BilevelLogisticRegression": "skhypergrad.linear_model",
+    "BilevelRidge": "skhypergrad.linear_model",
     "BoundaryWarning": "skhypergrad.exceptions",
     "ContourDisplay": "skhypergrad.display",
     "ConvergenceDisplay": "skhypergrad.display",
@@ -28,6 +30,8 @@ _HOMES = {
 }
 
 __all__ = [
+    "BilevelLogisticRegression",
+    "BilevelRidge",
     "BoundaryWarning",
     "ContourDisplay",
     "ConvergenceDisplay",
@@ -49,7 +53,7 @@ def __getattr__(name):
 
     if name in _HOMES:
         return getattr(importlib.import_module(_HOMES[name]), name)
-    if name in ("adapters", "bilevel", "display", "exceptions", "model_selection", "tracking"):
+    if name in ("adapters", "bilevel", "display", "exceptions", "linear_model", "model_selection", "tracking"):
         return importlib.import_module(f"skhypergrad.{name}")
     raise AttributeError(f"module 'skhypergrad' has no attribute {name!r}")
 

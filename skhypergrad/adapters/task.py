@@ -142,12 +142,13 @@ class Task:
         adapter, target = self.adapter, self.target
         squared = target.loss is losses.squared
         with jax.enable_x64(True):
-            folds = cut(self._table(), squared=squared, fit_intercept=self.fit_intercept)
+            folds = cut(self.table(), squared=squared, fit_intercept=self.fit_intercept)
         model = LinearModel(target.loss, adapter.strength, folds.fit_intercept)
         self.learning_rate = model.learning_rate(target.y.shape[1])
         return folds, held_out(model, CRITERIA[criterion])
 
-    def _table(self) -> Table:
+    def table(self) -> Table:
+        """What the folds are cut from."""
         n, k = len(self.labels), len(self.splits)
         train_weight, test_weight = np.zeros((k, n)), np.zeros((k, n))
         for i, ((train, test), part) in enumerate(zip(self.splits, self.parts, strict=True)):

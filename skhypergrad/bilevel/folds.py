@@ -218,7 +218,7 @@ def _held(X):
     return TwoPrecisions.of(X) if X.shape[-2] * X.shape[-1] >= MANY_CELLS else X
 
 
-def cut(table: Table, *, squared: bool, fit_intercept: bool) -> Folds:
+def cut(table: Table, *, squared: bool, fit_intercept: bool, rotates: bool = True) -> Folds:
     """Choose the representation of the folds: diagonalized, rotated or, for sparse X, as they are.
 
     Parameters
@@ -227,11 +227,15 @@ def cut(table: Table, *, squared: bool, fit_intercept: bool) -> Folds:
     squared : bool
         Whether inner and outer objective see the rows only through sums of squared errors.
     fit_intercept : bool
+    rotates : bool, default=True
+        Whether a change of basis does no harm. False where the penalty tells features apart; X is one matrix then.
     """
     stacked = isinstance(table.X, list)
     first = table.X[0] if stacked else table.X
     if scipy.sparse.issparse(first):
         return _sparse(table, fit_intercept)
+    if not rotates:
+        return _condensed(table, fit_intercept) if squared else _plain(table, fit_intercept)
     if squared and min(first.shape) <= LARGEST_BASIS:
         return diagonalized(table, fit_intercept)
     if stacked and (first.shape[0] < first.shape[1] or not fit_intercept or affine(table.X) is None):
@@ -421,6 +425,42 @@ def _rotated(X, weight, used, fit_intercept, n):
     return rotated, np.array(basis)[:features], center
 
 
+def _plain(table: Table, fit_intercept: bool) -> Folds:
+    """Dense rows held once in their own features, centred."""
+    n, y, train_weight, test_weight = _padded_rows(table)
+    weight, features = table.train_weight.sum(axis=0), table.X.shape[1]
+    center = weight @ table.X / weight.sum() if fit_intercept else np.zeros(features)
+    X = np.zeros((n, padded(features)))
+    X[: len(table.X), :features] = table.X - center
+    X = jnp.asarray(X)
+    data = Fold(train=Rows(X, y, train_weight), test=Rows(X, y, test_weight), to_features=None, **_common(table))
+    rows = Rows(None, None, 0)
+    axes = Fold(train=rows, test=rows, variance=0, offset=0, to_features=None, share=0)
+    return Folds(data, axes, Restoration(None, center[None], np.zeros((1, y.shape[1]))), fit_intercept)
+
+
+def _condensed(table: Table, fit_intercept: bool) -> Folds:
+    """For squared loss: every fold's rows as triangles in the features themselves, without an intercept."""
+    features = table.X.shape[1]
+    sizes = [padded(max((w > 0).sum(axis=1))) for w in (table.train_weight, table.test_weight)]
+    train_rows, test_rows = (np.zeros((size, padded(features))) for size in sizes)
+    ones = np.ones(len(table.y))
+
+    def fold(train, test):
+        gathered = (
+            *_gather(ones, table.X, table.y, train, train_rows),
+            *_gather(ones, table.X, table.y, test, test_rows),
+        )
+        return jax.block_until_ready(_condense(*gathered, fit_intercept=fit_intercept))
+
+    folds = map(fold, table.train_weight, table.test_weight)
+    X, y, Z, t, weight, center, y_center = (jnp.stack(part) for part in zip(*folds, strict=True))
+    data = Fold(train=Rows(X, y, jnp.ones(X.shape[:2])), test=Rows(Z, t, weight), to_features=None, **_common(table))
+    axes = Fold(train=Rows(0, 0, 0), test=Rows(0, 0, 0), variance=0, offset=0, to_features=None, share=0)
+    restore = Restoration(None, np.array(center)[:, :features], np.array(y_center))
+    return Folds(data, axes, restore, fit_intercept=False)
+
+
 def diagonalized(table: Table, fit_intercept: bool) -> Folds:
     """Every fold in the basis of its own training rows' singular vectors, for squared loss (see the module)."""
     stacked = isinstance(table.X, list)
@@ -523,15 +563,7 @@ def _diagonalize(ones, X, y, test_ones, test_X, test_y, *, fit_intercept):
     All rows come scaled by the square root of their weight; `ones` is the column that an intercept multiplies. With
     X_c = X - ones center = U d V^T and y_c likewise, the fit minimises |d u - U^T y_c|**2 + alpha |u|**2, coef = V u.
     """
-    outputs = y.shape[1]
-    total = test_ones @ test_ones
-    if fit_intercept:
-        center, y_center = (ones @ X) / (ones @ ones), (ones @ y) / (ones @ ones)
-        X, y = X - jnp.outer(ones, center), y - jnp.outer(ones, y_center)
-        test_X = test_X - jnp.outer(test_ones, center)
-        test_y = test_y - jnp.outer(test_ones, y_center)
-    else:
-        center, y_center = jnp.zeros(X.shape[1]), jnp.zeros(outputs)
+    X, y, test_X, test_y, center, y_center = _centred(ones, X, y, test_ones, test_X, test_y, fit_intercept)
     n, p = X.shape
     if n >= p:
         triangle = _triangle(jnp.concatenate([X, y], axis=1))
@@ -541,11 +573,41 @@ def _diagonalize(ones, X, y, test_ones, test_X, test_y, *, fit_intercept):
         q, r = jnp.linalg.qr(X.T)
         left, d, right = jnp.linalg.svd(r.T, full_matrices=False)
         c, basis = left.T @ y, q @ right.T
-    held = jnp.concatenate([test_X @ basis, test_y], axis=1)
+    return d, c, *_held_out(test_X @ basis, test_y, test_ones @ test_ones), basis, center, y_center
+
+
+@jax.jit(static_argnames="fit_intercept")
+def _condense(ones, X, y, test_ones, test_X, test_y, *, fit_intercept):
+    """As `_diagonalize`, in the features: (X, y) of the training rows, the held-out rows, and the way back."""
+    X, y, test_X, test_y, center, y_center = _centred(ones, X, y, test_ones, test_X, test_y, fit_intercept)
+    p = X.shape[1]
+    if X.shape[0] > p + y.shape[1]:
+        triangle = _triangle(jnp.concatenate([X, y], axis=1))
+        X, y = triangle[:, :p], triangle[:, p:]
+    return X, y, *_held_out(test_X, test_y, test_ones @ test_ones), center, y_center
+
+
+def _centred(ones, X, y, test_ones, test_X, test_y, fit_intercept):
+    """The rows without the training rows' mean, and that mean: what an intercept does."""
+    if not fit_intercept:
+        return X, y, test_X, test_y, jnp.zeros(X.shape[1]), jnp.zeros(y.shape[1])
+    center, y_center = (ones @ X) / (ones @ ones), (ones @ y) / (ones @ ones)
+    return (
+        X - jnp.outer(ones, center),
+        y - jnp.outer(ones, y_center),
+        test_X - jnp.outer(test_ones, center),
+        test_y - jnp.outer(test_ones, y_center),
+        center,
+        y_center,
+    )
+
+
+def _held_out(X, y, total):
+    """Held-out rows whose weighted mean of squares is what it was, of `total` weight: no more of them than columns."""
+    held = jnp.concatenate([X, y], axis=1)
     if held.shape[0] > held.shape[1]:
         held = _triangle(held)
     rows = held.shape[0]
-    # equal weights that sum to the fold's total, so that a weighted mean of squares stays what it was
-    weight = jnp.full(rows, total / rows)
+    # equal weights that sum to the fold's total
     held = held * jnp.sqrt(rows / total)
-    return d, c, held[:, :-outputs], held[:, -outputs:], weight, basis, center, y_center
+    return held[:, : -y.shape[1]], held[:, -y.shape[1] :], jnp.full(rows, total / rows)

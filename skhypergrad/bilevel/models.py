@@ -11,8 +11,12 @@ import jax
 import jax.numpy as jnp
 
 from skhypergrad.bilevel import losses, penalties
+from skhypergrad.bilevel.gram import Gram
 from skhypergrad.bilevel.matrices import TwoPrecisions, squares
 from skhypergrad.bilevel.problem import Problem, lowered
+
+# Up to this size of the smaller side of the rows, blocks of the Hessian are factorised.
+LARGEST_BLOCK = 2048
 
 
 class LinearParams(NamedTuple):
@@ -35,17 +39,22 @@ class LinearModel:
     strength : callable, hyper -> scalar, (n_outputs,) or (n_features, 1)
         The penalty as a function of the hyperparameters, for instance 1 / C; at module level, so that it compares equal.
     fit_intercept : bool, default=True
+    rotated : bool, default=True
+        Whether the features are directions in which the Hessian is nearly diagonal (see `folds`). False for features as
+        they were given.
 
     Notes
     -----
     `data` is a `folds.Fold`. The preconditioner is the diagonal of the Hessian and costs two products. In features that
-    were rotated (see `folds`) it is close to the whole Hessian; for squared loss on a fold's own singular vectors it is
-    the Hessian.
+    were rotated it is close to the whole Hessian; for squared loss on a fold's own singular vectors it is the Hessian. In
+    features as they were given it is each output's block of the Hessian, factorised, as long as the rows are dense and one
+    side of them is small.
     """
 
     loss: Callable
     strength: Callable
     fit_intercept: bool = True
+    rotated: bool = True
 
     def learning_rate(self, n_outputs: int) -> float:
         """A rate at which preconditioned gradient steps are not too long, wherever they lead.
@@ -79,6 +88,9 @@ class LinearModel:
         rows = data.train
         raw = self.raw(params, rows.X, data.offset)
         curvature = rows.weight[:, None] * self._curvature(raw, rows.y)
+        if not self.rotated and isinstance(rows.X, jax.Array) and min(rows.X.shape) <= LARGEST_BLOCK:
+            strength = jnp.broadcast_to(self._penalised(params.coef, hyper, data), params.coef.shape)
+            return self._blocks(rows.X, curvature, strength)
         coef_scale = _positive(squares(rows.X, curvature) + self._penalised(params.coef, hyper, data))
         intercept_scale = _positive(jnp.sum(curvature, axis=0))
 
@@ -86,6 +98,34 @@ class LinearModel:
             return LinearParams(
                 coef=v.coef / coef_scale.astype(v.coef.dtype),
                 intercept=None if v.intercept is None else v.intercept / intercept_scale.astype(v.intercept.dtype),
+            )
+
+        return apply
+
+    def _blocks(self, X, curvature, strength):
+        """The inverse of every output's block of the Hessian.
+
+        The intercept is eliminated: what is left is the matrix of ridge regression on rows centred by their weighted mean.
+        """
+
+        def factorise(weight, strength):
+            total = _positive(jnp.sum(weight))
+            center = weight @ X / total if self.fit_intercept else jnp.zeros(X.shape[1])
+            return Gram.of(jnp.sqrt(weight)[:, None] * (X - center), strength), center, total
+
+        # one output after the other, as with the curvature
+        grams, centers, totals = jax.lax.map(lambda pair: factorise(*pair), (curvature.T, strength.T))
+
+        def apply(v):
+            def solve(gram, center, total, coef, intercept):
+                coef = gram.solve(coef - center * intercept)
+                return coef, intercept / total - center @ coef
+
+            intercept = jnp.zeros(v.coef.shape[1]) if v.intercept is None else v.intercept
+            coef, intercept = jax.vmap(solve)(grams, centers, totals, v.coef.T, intercept)
+            return LinearParams(
+                coef=coef.T.astype(v.coef.dtype),
+                intercept=None if v.intercept is None else intercept.astype(v.intercept.dtype),
             )
 
         return apply

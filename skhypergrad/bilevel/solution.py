@@ -116,12 +116,13 @@ def elements(name: str, size: int) -> list[str]:
 DERIVATIVES = 20
 
 
-def columns(trace: list[Evaluation]) -> dict[str, np.ndarray]:
+def columns(trace: list[Evaluation], *, values: bool = True) -> dict[str, np.ndarray]:
     """Turn a list of evaluations into arrays, one row an evaluation (`pandas.DataFrame` accepts the result).
 
     A hyperparameter of several elements becomes one column an element, `alpha[0]`, `alpha[1]`, ...
     `d_alpha` is the derivative of the criterion with respect to `alpha` on the free scale, in spaces of at most `DERIVATIVES`
-    coordinates. The value of an unsolved evaluation is no number: it is masked as NaN here and `solved` is False.
+    coordinates. With `values=False` there are no such columns at all. The value of an unsolved evaluation is no number: it is
+    masked as NaN here and `solved` is False.
     """
     table: dict[str, list] = {}
     for row in trace:
@@ -131,7 +132,9 @@ def columns(trace: list[Evaluation]) -> dict[str, np.ndarray]:
         coordinates = list(cells)[1:]
         gradient = row.gradient if row.solved else np.full(len(coordinates), np.nan)
         cells["gradient_norm"] = float(np.linalg.norm(gradient))
-        if len(coordinates) <= DERIVATIVES:
+        if not values:
+            cells = {name: cell for name, cell in cells.items() if name not in coordinates}
+        elif len(coordinates) <= DERIVATIVES:
             cells |= {f"d_{name}": float(slope) for name, slope in zip(coordinates, gradient, strict=True)}
         cells |= {
             field: getattr(row, field) for field in ("inner_residual", "linear_residual", "inner_steps", "linear_steps")

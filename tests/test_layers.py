@@ -18,7 +18,9 @@ ARROWS = {
     "bilevel.matrices": set(),
     "bilevel.problem": set(),
     "bilevel.criteria": {"bilevel.losses"},
-    "bilevel.models": {"bilevel.losses", "bilevel.penalties", "bilevel.matrices", "bilevel.problem"},
+    "bilevel.gram": set(),
+    "bilevel.models": {"bilevel.losses", "bilevel.penalties", "bilevel.gram", "bilevel.matrices", "bilevel.problem"},
+    "bilevel.grouped": {"bilevel.criteria", "bilevel.gram", "bilevel.models", "bilevel.problem"},
     "bilevel.folds": {"bilevel.matrices"},
     "bilevel.linear_solvers": {"bilevel.problem"},
     "bilevel.solvers": {"bilevel.problem", "bilevel.linear_solvers"},
@@ -34,6 +36,7 @@ ARROWS = {
     "bilevel": {"bilevel"},
     "adapters": {"bilevel", "exceptions"},
     "model_selection": {"adapters", "bilevel", "exceptions"},
+    "linear_model": {"adapters", "bilevel", "model_selection"},
     "display": {"adapters", "bilevel", "exceptions", "model_selection"},
     "tracking": {"adapters", "bilevel"},
 }

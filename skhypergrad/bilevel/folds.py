@@ -430,9 +430,9 @@ def _plain(table: Table, fit_intercept: bool) -> Folds:
     n, y, train_weight, test_weight = _padded_rows(table)
     weight, features = table.train_weight.sum(axis=0), table.X.shape[1]
     center = weight @ table.X / weight.sum() if fit_intercept else np.zeros(features)
-    X = np.zeros((n, padded(features)))
-    X[: len(table.X), :features] = table.X - center
-    X = jnp.asarray(X)
+    padding = np.zeros((n, padded(features)))
+    padding[: len(table.X), :features] = table.X - center
+    X = jnp.asarray(padding)
     data = Fold(train=Rows(X, y, train_weight), test=Rows(X, y, test_weight), to_features=None, **_common(table))
     rows = Rows(None, None, 0)
     axes = Fold(train=rows, test=rows, variance=0, offset=0, to_features=None, share=0)

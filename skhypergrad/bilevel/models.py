@@ -15,8 +15,9 @@ from skhypergrad.bilevel.gram import Gram
 from skhypergrad.bilevel.matrices import TwoPrecisions, squares
 from skhypergrad.bilevel.problem import Problem, lowered
 
-# Up to this size of the smaller side of the rows, blocks of the Hessian are factorised.
-LARGEST_BLOCK = 2048
+# Up to this size of the smaller side of the rows, blocks of the Hessian are factorised. Above, two batches of larger Cholesky
+# factors in one program may wait for each other for ever (observed with JAX 0.10.2 on two cores).
+LARGEST_BLOCK = 128
 
 
 class LinearParams(NamedTuple):

@@ -48,9 +48,8 @@ class _TunesItself(BaseEstimator):
 
         groups = _checked_groups(self.groups, X.shape[1])
         low, high = _checked_bounds(self.bounds)
-        init = getattr(self, name)
-        Real(low, high, init=np.max(init)).check(name)
-        Real(low, high, init=np.min(init)).check(name)
+        Real(low, high).check(name)
+        init = np.clip(getattr(self, name), low, high)
         if sample_weight is not None:
             sample_weight = check_sample_weight(sample_weight, X, dtype=np.float64, ensure_non_negative=True)
         setting = Setting(
@@ -118,7 +117,7 @@ class BilevelRidge(RegressorMixin, _TunesItself):
     Parameters
     ----------
     alpha : float or array-like of shape (n_groups,), default=1.0
-        Where the search begins; penalties are those of a sum over the rows.
+        Where the search begins, moved into the bounds; penalties are those of a sum over the rows.
     groups : None, "features" or array-like of shape (n_features,), default=None
         None for one penalty, "features" for one each; integers 0, 1, ..., n_groups - 1 say to which group a feature belongs.
     bounds : (low, high), default=(1e-6, 1e6)

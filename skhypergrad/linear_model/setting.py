@@ -76,8 +76,8 @@ class Setting:
     sample_weight: np.ndarray | None
     splits: list | None
     groups: np.ndarray | None
-    real: Real
-    class_weights: Real | None
+    real: Any
+    class_weights: Any
     criterion: str
     shrinkage: float | None
     method: Any
@@ -196,6 +196,9 @@ class Setting:
             outcome = outcome._replace(sides={name: s for name, s in outcome.sides.items() if name == CLASS_WEIGHT})
             if UP in solution.hyper:
                 guard = shrinkage * unit * float(np.sum(solution.hyper[UP]) + np.sum(solution.hyper[DOWN]))
+        if UP in solution.hyper and outcome.status is Status.boundary and not outcome.sides:
+            # not to deviate is a bound of the guarded space, and none of the penalties'
+            outcome = outcome._replace(status=Status.converged)
         silent = outcome.status is Status.boundary and not outcome.sides
         warning = None if silent else outcome.warning()
         coef, intercept = posed.fitted(solution)
@@ -240,7 +243,8 @@ class Posed:
         many = () if self.groups is None else (int(np.max(self.groups)) + 1,)
         init = begun.get(setting.name, setting.real.init)
         if self.groups is None or guarded:
-            init = float(np.exp(np.mean(np.log(init))))
+            # rounding must not leave the bounds
+            init = float(np.clip(np.exp(np.mean(np.log(init))), setting.real.low, setting.real.high))
         reals = {setting.name: replace(setting.real, shape=() if guarded else many, init=init)}
         if guarded:
             furthest = float(np.log(setting.real.high / setting.real.low))

@@ -73,7 +73,8 @@ def descend(oracle, line, basin, tol: float, final: float, small: float, max_ste
     Every evaluation becomes a point of the sorted `line`. Their accuracy is `tol`, and `final` where a step is so short
     that it is likely to be the last.
     """
-    here, used = line.index(basin[0]), 0
+    # found by its place: an earlier descent may have evaluated it again
+    here, used = bisect.bisect_left(line, basin[0].x, key=lambda p: p.x), 0
     widths: list[float] = []
     while True:
         around = [pair for pair in itertools.pairwise(line[max(here - 1, 0) : here + 2]) if _has_minimum(*pair)]

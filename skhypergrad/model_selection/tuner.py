@@ -97,11 +97,12 @@ class Tuner:
             Without a search, one that says so, where the steps before the last one could not be fitted.
         """
         try:
-            posed = self._pose(step, inits)
+            prepared = self._prepare(step, last_step(step.estimator)[0])
         except Exception as error:
             if self.raises:
                 raise
             return [self._failed(step, error)]
+        posed = self._pose(step, inits, prepared)
         outcomes = []
         try:
             solution = posed.descend(callback)
@@ -117,8 +118,8 @@ class Tuner:
             self.interrupted = True
         return outcomes
 
-    def _pose(self, step: Combination, inits: dict) -> Posed:
-        """Fit the steps before the last one, and cut the folds."""
+    def _pose(self, step: Combination, inits: dict, prepared) -> Posed:
+        """Check what the last step sees, and cut the folds."""
         prefix, _ = last_step(step.estimator)
         space = Space(
             {name.removeprefix(prefix): _begun_at(real, inits.get(name)) for name, real in step.continuous.items()}
@@ -131,7 +132,7 @@ class Tuner:
             self._all_splits(),
             len(self.splits),
             self.routed,
-            self._prepare(step, prefix),
+            prepared,
         )
         descended = criterion_of(self.scorer, step.adapter) if self.scorer is not None else None
         criterion = self.criterion or descended or step.adapter.criteria[0]

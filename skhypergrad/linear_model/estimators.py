@@ -18,6 +18,7 @@ from sklearn.utils.validation import check_is_fitted, validate_data
 
 from skhypergrad.adapters._compat import Interval, StrOptions, check_sample_weight
 from skhypergrad.bilevel.space import Real
+from skhypergrad.linear_model.setting import Setting
 from skhypergrad.model_selection.named import METHODS, OPTIMIZERS
 
 # Rows for each hyperparameter above which "auto" expects no over-fitting of the held-out rows.
@@ -43,9 +44,7 @@ class _TunesItself(BaseEstimator):
     }
 
     def _fit(self, X, y, sample_weight, stand_in, name, criterion):
-        """Tune and fit; the engine is imported here, so that nothing but a fit needs it."""
-        from skhypergrad.linear_model.setting import Setting
-
+        """Tune, fit, and set what both models have in common."""
         groups = _checked_groups(self.groups, X.shape[1])
         low, high = _checked_bounds(self.bounds)
         Real(low, high).check(name)
@@ -121,14 +120,16 @@ class BilevelRidge(RegressorMixin, _TunesItself):
     groups : None, "features" or array-like of shape (n_features,), default=None
         None for one penalty, "features" for one each; integers 0, 1, ..., n_groups - 1 say to which group a feature belongs.
     bounds : (low, high), default=(1e-6, 1e6)
-        Of every penalty. At the upper one a feature plays next to no part.
+        Of every penalty. At the upper one a feature plays next to no part. With the guard they are those of the common
+        penalty, from which the others deviate by a factor of high / low at most.
     cv : int, splitter, iterable of splits or "loo", default=5
         As in `RidgeCV`. "loo" is leave-one-out in closed form; a row of weight two is left out as the two it stands for.
     shrinkage : "auto", float or None, default="auto"
-        The guard against over-fitting the held-out rows with many penalties. The log penalties are drawn to their mean,
-        by `shrinkage / 2` times their variance, in units of the error at the best common penalty. "auto" chooses among
-        strong and weak ones, and the common penalty itself, by cross-fitting: for every fold the penalties are tuned on
-        all others, and judged on this one; where there are 100 rows or more for a penalty, it is 0. None or 0: no guard.
+        The guard against over-fitting the held-out rows with many penalties: each may leave the common one, which is free,
+        at a price for every natural-log unit. `shrinkage` is that price in units of the largest derivative of the criterion
+        by a log penalty, at the best common one: from 1 on all stay together. "auto" chooses among 1, 0.7, ..., 0.01 by
+        cross-fitting: for every fold the penalties are tuned on all others, and judged on this one; the largest price within
+        one standard error of the best is taken. With 100 rows or more for a penalty it is 0. None or 0: no guard.
     fit_intercept : bool, default=True
     method, optimizer
         As in `HypergradSearchCV`, without "online".
@@ -150,7 +151,7 @@ class BilevelRidge(RegressorMixin, _TunesItself):
         Mean squared error on held-out rows at `alpha_`, in squared units of the target, mean of folds and targets, without
         the guard's share. The penalties were chosen by it: with many of them it is too small to be an estimate.
     shrinkage_ : float
-        What was used of the guard: inf where the common penalty was the best.
+        The price that was used: 1 where the common penalty was the best, 0 without the guard.
     trace_ : dict of ndarray
         A row for every evaluation of the last descent, as in `HypergradSearchCV`; for up to 20 penalties with their values.
     status_ : str

@@ -65,7 +65,7 @@ class Setting:
     real : Real, the bounds of a penalty and where to begin
     class_weights : Real, or None where they are not tuned
     criterion : str
-    shrinkage : float, or None where it is to be found
+    shrinkage : float in units of the largest derivative at the common penalty, or None where it is to be found
     method, optimizer, max_steps, tol, seed : as in `Tuner`
     """
 

@@ -26,6 +26,11 @@ def is_default_scorer(scorer) -> bool:
     return isinstance(scorer, _PassthroughScorer)
 
 
+def asks_predictions_only(scorer) -> bool:
+    """Whether the scorer looks at predictions alone: made by scikit-learn, or the estimator's own `score`."""
+    return scorer_parts(scorer) is not None or is_default_scorer(scorer)
+
+
 def individual_scorers(scorer) -> dict:
     """The scorers of a multimetric scorer by name; of a single one under the name "score"."""
     return dict(getattr(scorer, "_scorers", {"score": scorer}))
@@ -35,6 +40,7 @@ __all__ = [
     "Interval",
     "SearchBase",
     "StrOptions",
+    "asks_predictions_only",
     "check_matplotlib_support",
     "check_method_params",
     "check_sample_weight",

@@ -16,7 +16,7 @@ from sklearn.utils import _safe_indexing
 from sklearn.utils.metadata_routing import get_routing_for_object
 from sklearn.utils.parallel import Parallel, delayed
 
-from skhypergrad.adapters._compat import check_method_params
+from skhypergrad.adapters._compat import check_method_params, num_samples
 
 # Seconds of preprocessing below which handing the folds to other processes costs more than it saves.
 WORTH_PROCESSES = 0.5
@@ -115,3 +115,33 @@ def completed(pipeline, estimator):
     name, last = pipeline.steps[-1]
     whole.steps = [*pipeline.steps[:-1], (name, completed(last, estimator))]
     return whole
+
+
+class Recalled(BaseEstimator):
+    """The steps before the last one, for the test rows of one fold: what has been made of them already.
+
+    Parameters
+    ----------
+    rows : the rows as the last step sees them
+    """
+
+    def __init__(self, rows):
+        self.rows = rows
+
+    def fit(self, X, y=None):
+        return self
+
+    def transform(self, X):
+        if num_samples(X) != num_samples(self.rows):
+            raise AssertionError(f"{num_samples(self.rows)} rows were transformed, and {num_samples(X)} are asked for.")
+        return self.rows
+
+    def __sklearn_is_fitted__(self):
+        return True
+
+
+def on_test_rows(fold: Preprocessed, estimator):
+    """The pipeline with a fitted last estimator, to be asked of the fold's test rows and of nothing else."""
+    if fold.pipeline is None:
+        return estimator
+    return Pipeline([("preprocessing", Recalled(fold.X_test)), ("estimator", estimator)])

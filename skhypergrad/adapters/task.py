@@ -12,9 +12,9 @@ from sklearn.pipeline import Pipeline
 from sklearn.utils import _safe_indexing
 from sklearn.utils.validation import check_array, validate_data
 
-from skhypergrad.adapters._compat import check_method_params, check_sample_weight, is_default_scorer, scorer_parts
+from skhypergrad.adapters._compat import asks_predictions_only, check_method_params, check_sample_weight
 from skhypergrad.adapters.base import Adapter, Target, lookup
-from skhypergrad.adapters.pipeline import Preprocessed, completed, last_step, preprocess
+from skhypergrad.adapters.pipeline import Preprocessed, completed, last_step, on_test_rows, preprocess
 from skhypergrad.adapters.scoring import CRITERIA
 from skhypergrad.bilevel import losses
 from skhypergrad.bilevel.folds import Folds, Parts, Table, cut
@@ -31,6 +31,13 @@ class Routed(NamedTuple):
 
     fit: dict
     score: dict
+
+
+class Answer(NamedTuple):
+    """A fitted estimator, and one that says the same of the split's test rows but transforms them no second time."""
+
+    estimator: Any
+    on_test_rows: Any
 
 
 def check_tunable(estimator, names) -> Adapter:
@@ -220,10 +227,13 @@ class Task:
             fitted.append(estimator)
         return fitted
 
-    def answers(self, coef, intercept, hyper) -> list[Any]:
+    def answers(self, coef, intercept, hyper) -> list[Answer]:
         """What `fit` on every split's training rows would have made of the whole estimator, pipeline included."""
         fitted = self.estimators(coef, intercept, hyper)
-        return [completed(part.pipeline, e) for part, e in zip(self.parts, fitted, strict=True)]
+        return [
+            Answer(completed(part.pipeline, e), on_test_rows(part, e))
+            for part, e in zip(self.parts, fitted, strict=True)
+        ]
 
     def scores(self, scorer, coef, intercept) -> np.ndarray:
         """The scorer's value on every fold, with the fold's own solution.
@@ -231,7 +241,7 @@ class Task:
         A scorer made by scikit-learn sees the last step and its preprocessed rows; any other callable sees the whole
         pipeline and the rows as they were given.
         """
-        whole = scorer_parts(scorer) is None and not is_default_scorer(scorer)
+        whole = not asks_predictions_only(scorer)
         fitted, scores = self.estimators(coef, intercept), []
         for k, (_, test) in enumerate(self.splits[: self.n_judged]):
             params = check_method_params(self.raw_X, self.routed.score, indices=test)

@@ -54,22 +54,24 @@ class Handover:
             plain.__dict__["fit"] = _TakeOver(plain, answer)
         return plain
 
-    def expect(self, answers, n_splits, best):
+    def expect(self, answers, n_splits, best, *, recalls):
         """Line up what will be asked for: every candidate's splits, then the refit of whichever is best.
 
         Parameters
         ----------
-        answers : list, for each candidate None or a list of fitted estimators, a split each and one for all rows
+        answers : list, for each candidate None or a list of Answer, a split each and one for all rows
         n_splits : int
         best : callable, () -> index of the best candidate, asked for when it is known
+        recalls : bool
+            Whether estimators of a split will be asked of nothing but its test rows, and by nothing that looks at them.
         """
-        rows = [row or [None] * (n_splits + 1) for row in answers]
 
         def in_order():
-            for row in rows:
-                yield from row[:n_splits]
-            row = rows[best()]
-            yield row[n_splits] if len(row) > n_splits else None
+            for row in answers:
+                parts = [None] * n_splits if row is None else row[:n_splits]
+                yield from (part and (part.on_test_rows if recalls else part.estimator) for part in parts)
+            row = answers[best()]
+            yield row[n_splits].estimator if row is not None and len(row) > n_splits else None
 
         self.answers = in_order()
 

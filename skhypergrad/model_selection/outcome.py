@@ -27,7 +27,7 @@ class Outcome(NamedTuple):
     n_splits : int, of the tasks those that are folds
     sides : dict of name to the set of bounds ("lower", "upper") it lies on
     criterion : str, what was descended
-    answers : list of fitted estimators, one for each split and one for all rows; None where scikit-learn is to fit
+    answers : list of Answer, one for each split and one for all rows; None where scikit-learn is to fit
     device : str, where it was computed
     failure : str, why there was nothing to search
     """

@@ -23,6 +23,7 @@ from skhypergrad.adapters._compat import (
     Interval,
     SearchBase,
     StrOptions,
+    asks_predictions_only,
     individual_scorers,
     num_samples,
 )
@@ -512,7 +513,9 @@ class HypergradSearchCV(SearchBase):
         if run.outcomes:
             self.trace_ = trace_of(run.outcomes, len(candidates))
             answers = [run.outcomes[i].answers if i in run.outcomes else None for i in range(len(candidates))]
-            run.handover.expect(answers, self.n_splits_, lambda: self.best_index_)
+            scorers = individual_scorers(self._get_scorers()[0]).values()
+            recalls = not self.return_train_score and all(map(asks_predictions_only, scorers))
+            run.handover.expect(answers, self.n_splits_, lambda: self.best_index_, recalls=recalls)
         if context is not None:
             context = context.subcontext(
                 task_name=name, max_subtasks=len(candidates) * self.n_splits_, sequential_subtasks=False
@@ -602,7 +605,7 @@ class HypergradSearchCV(SearchBase):
             return
         outcome = run.outcomes.get(self.best_index_)
         if outcome is not None and outcome.answers is not None:
-            self.fold_estimators_ = list(outcome.answers[: self.n_splits_])
+            self.fold_estimators_ = [answer.estimator for answer in outcome.answers[: self.n_splits_]]
         else:
             self.fold_estimators_ = fitted_on(run.estimator, self.best_params_, X, y, run.splits, run.routed.fit)
         self.fold_predictions_ = out_of_fold(self.fold_estimators_, X, run.splits)

@@ -14,6 +14,8 @@ __version__ = "0.1.0"
 
 _HOMES = {
     "BilevelLogisticRegression": "skhypergrad.linear_model",
+    "BilevelMLPClassifier": "skhypergrad.neural_network",
+    "BilevelMLPRegressor": "skhypergrad.neural_network",
     "BilevelRidge": "skhypergrad.linear_model",
     "BoundaryWarning": "skhypergrad.exceptions",
     "ContourDisplay": "skhypergrad.display",
@@ -31,6 +33,8 @@ _HOMES = {
 
 __all__ = [
     "BilevelLogisticRegression",
+    "BilevelMLPClassifier",
+    "BilevelMLPRegressor",
     "BilevelRidge",
     "BoundaryWarning",
     "ContourDisplay",
@@ -53,7 +57,16 @@ def __getattr__(name):
 
     if name in _HOMES:
         return getattr(importlib.import_module(_HOMES[name]), name)
-    if name in ("adapters", "bilevel", "display", "exceptions", "linear_model", "model_selection", "tracking"):
+    if name in (
+        "adapters",
+        "bilevel",
+        "display",
+        "exceptions",
+        "linear_model",
+        "model_selection",
+        "neural_network",
+        "tracking",
+    ):
         return importlib.import_module(f"skhypergrad.{name}")
     raise AttributeError(f"module 'skhypergrad' has no attribute {name!r}")
 

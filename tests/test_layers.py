@@ -22,6 +22,7 @@ ARROWS = {
     "bilevel.models": {"bilevel.losses", "bilevel.penalties", "bilevel.gram", "bilevel.matrices", "bilevel.problem"},
     "bilevel.grouped": {"bilevel.criteria", "bilevel.gram", "bilevel.models", "bilevel.problem"},
     "bilevel.folds": {"bilevel.matrices"},
+    "bilevel.networks": {"bilevel.problem", "bilevel.solvers"},
     "bilevel.linear_solvers": {"bilevel.problem"},
     "bilevel.solvers": {"bilevel.problem", "bilevel.linear_solvers"},
     "bilevel.hypergradients": {"bilevel.problem", "bilevel.linear_solvers", "bilevel.solvers"},
@@ -37,6 +38,7 @@ ARROWS = {
     "adapters": {"bilevel", "exceptions"},
     "model_selection": {"adapters", "bilevel", "exceptions"},
     "linear_model": {"adapters", "bilevel", "model_selection"},
+    "neural_network": {"adapters", "bilevel", "model_selection"},
     "display": {"adapters", "bilevel", "exceptions", "model_selection"},
     "tracking": {"adapters", "bilevel"},
 }

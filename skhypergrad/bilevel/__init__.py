@@ -10,7 +10,7 @@ from skhypergrad.bilevel.linear_solvers import (
     NormalConjugateGradient,
 )
 from skhypergrad.bilevel.models import LinearModel, LinearParams, held_out
-from skhypergrad.bilevel.optimizers import HOAG, LBFGSB, Answer, Budget, FirstOrder, Path, Stop, Sweep, Visit
+from skhypergrad.bilevel.optimizers import HOAG, LBFGSB, Answer, Budget, FirstOrder, Path, RealTime, Stop, Sweep, Visit
 from skhypergrad.bilevel.problem import Problem
 from skhypergrad.bilevel.solution import Evaluation, Interrupted, Solution, Status
 from skhypergrad.bilevel.solvers import LBFGS, Adam, GradientDescent, Momentum, Nesterov, Newton, Optax
@@ -46,6 +46,7 @@ __all__ = [
     "Path",
     "Problem",
     "Real",
+    "RealTime",
     "Reverse",
     "Several",
     "Solution",

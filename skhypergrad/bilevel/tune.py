@@ -275,7 +275,7 @@ class _Search:
         warm = carry is not None and not self.restart
         guess = self._guess(theta, carry) if warm else self.fresh
         answer = self._evaluate(theta, guess, tol, "warm" if warm else "cold")
-        if warm and not answer.solved:
+        if warm and not answer.solved and not self.online:
             answer = self._evaluate(theta, self.fresh, tol, "cold")
         if tol > self.method.tol and not answer.solved:
             answer = self._evaluate(theta, self.fresh, self.method.tol, "refined")
@@ -290,13 +290,16 @@ class _Search:
         value, gradient = float(value), self.space.pull_back(gradient, hyper)
         finite = np.isfinite(value) and np.all(np.isfinite(gradient))
         solved = bool(finite and self.method.trusts(evidence, tol))
-        if solved and not self.restart:
+        if solved and not self.restart and not self.online:
             self.carries[theta.tobytes()] = carry
             if len(self.carries) > KEPT:
                 del self.carries[next(iter(self.carries))]
-        if solved and tol <= self.method.tol:
-            self.params[len(self.trace)] = carry.params
         judged = self._judgement(carry.params) if solved else float("nan")
+        if solved and tol <= self.method.tol:
+            if self.online:
+                # those of the best so far are enough
+                self.params = {i: p for i, p in self.params.items() if self.trace[i].rank <= (judged, value)}
+            self.params[len(self.trace)] = carry.params
         seconds = time.perf_counter() - self.began
         self._record(theta, value, gradient, evidence, tol, seconds, finite, solved, reason, judged)
         return Answer(value=value, gradient=gradient, carry=carry, solved=solved)

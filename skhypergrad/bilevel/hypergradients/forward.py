@@ -1,12 +1,13 @@
 """The hypergradient of an unrolled run, forwards: the derivative of the state travels along with it.
 
-    Z_0 = B_0,     Z_t = A_t Z_{t-1} + B_t,     gradient = d outer / d hyper + Z_T^T d outer / d s_T
+    Z_0 = B_0,     Z_t = discount A_t Z_{t-1} + B_t,     gradient = d outer / d hyper + Z_T^T d outer / d s_T
 
 with A_t, B_t the derivatives of step t in the state and in the hyperparameters, and B_0 that of the starting weights.
 
 Source: Franceschi et al. (2017), algorithm 2, and for `tune(..., restart=False)` section 3.3, real-time hyperparameter
-optimization (RTHO): Z is kept, with the weights, from one call to the next. Cost: of a step, one step and a derivative for
-each number in `hyper`, all in one batch; memory does not grow with the steps.
+optimization (RTHO): Z is kept, with the weights, from one call to the next. The discount, 1 where none is given, is that of
+Donini et al. (2020, MARTHE): below 1 the gradient forgets what happened long ago, and does not grow without bound. Cost: of a
+step, one step and a derivative for each number in `hyper`, all in one batch; memory does not grow with the steps.
 """
 
 from __future__ import annotations
@@ -34,12 +35,17 @@ class Forward(unrolled.Unrolled):
     window : int, default=None
         Steps that are differentiated, the last ones: Z is zero before them. With as many as `steps` and without restarts this
         is the online form that forgets Z at every call. None for all, those of earlier calls included.
+    discount : float in (0, 1], default=None
+        What Z is multiplied by before each step; None for 1, the derivative itself. Below 1 it is a direction, and no
+        derivative.
 
     Raises
     ------
     ValueError
         For a solver that cannot be unrolled, and for lengths that make no sense.
     """
+
+    discount: float | None = None
 
     def init(self, problem, hyper, data) -> unrolled.UnrolledCarry:
         state = unrolled.beginning(self.solver, problem, hyper, data)
@@ -63,6 +69,8 @@ class Forward(unrolled.Unrolled):
                 new, other, _ = _split(state)
                 return new, (other, on)
 
+            if self.discount is not None:
+                tangent = [jnp.asarray(self.discount, z.dtype) * z for z in tangent]
             floats, tangent, (rest, alive) = push(advance, floats, tangent)
             return (floats, tangent, rest), alive
 

@@ -10,6 +10,7 @@ from skhypergrad.bilevel.optimizers.first_order import FirstOrder
 from skhypergrad.bilevel.optimizers.hoag import HOAG
 from skhypergrad.bilevel.optimizers.lbfgsb import LBFGSB
 from skhypergrad.bilevel.optimizers.oracle import Answer, Budget, Path, Stop, Visit
+from skhypergrad.bilevel.optimizers.real_time import RealTime
 from skhypergrad.bilevel.optimizers.sweep import Sweep
 
-__all__ = ["HOAG", "LBFGSB", "Answer", "Budget", "FirstOrder", "Path", "Stop", "Sweep", "Visit"]
+__all__ = ["HOAG", "LBFGSB", "Answer", "Budget", "FirstOrder", "Path", "RealTime", "Stop", "Sweep", "Visit"]

@@ -61,7 +61,7 @@ class Lesson(NamedTuple):
     variance: Any
     share: Any
     start: Any
-    fixed: dict
+    fixed: Any
 
 
 @dataclass(frozen=True)

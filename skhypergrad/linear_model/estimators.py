@@ -17,12 +17,14 @@ from sklearn.utils.extmath import safe_sparse_dot
 from sklearn.utils.validation import check_is_fitted, validate_data
 
 from skhypergrad.adapters._compat import Interval, StrOptions, check_sample_weight
-from skhypergrad.bilevel.space import Real
-from skhypergrad.linear_model.setting import Setting
-from skhypergrad.model_selection.named import METHODS, OPTIMIZERS
 
 # Rows for each hyperparameter above which "auto" expects no over-fitting of the held-out rows.
 PLENTY = 100
+
+# The names of `HypergradSearchCV` that make sense here; what they stand for is imported in `fit`, so that a fitted model
+# predicts where there is no JAX.
+METHODS = {"auto", "implicit", "reverse", "forward"}
+OPTIMIZERS = {"auto", "lbfgsb", "hoag", "adam"}
 
 # Bounds of tuned class weights, relative to each other.
 CLASS_WEIGHTS = (1e-2, 1e2)
@@ -36,8 +38,8 @@ class _TunesItself(BaseEstimator):
         "bounds": [tuple, list],
         "shrinkage": [None, StrOptions({"auto"}), Interval(RealNumber, 0, None, closed="left")],
         "fit_intercept": ["boolean"],
-        "method": [StrOptions({*METHODS} - {"online"}), object],
-        "optimizer": [StrOptions(set(OPTIMIZERS)), object],
+        "method": [StrOptions(METHODS), object],
+        "optimizer": [StrOptions(OPTIMIZERS), object],
         "max_iter": [Interval(Integral, 1, None, closed="left")],
         "tol": [Interval(RealNumber, 0, None, closed="neither")],
         "random_state": ["random_state"],
@@ -45,6 +47,9 @@ class _TunesItself(BaseEstimator):
 
     def _fit(self, X, y, sample_weight, stand_in, name, criterion):
         """Tune, fit, and set what both models have in common."""
+        from skhypergrad.bilevel.space import Real
+        from skhypergrad.linear_model.setting import Setting
+
         groups = _checked_groups(self.groups, X.shape[1])
         low, high = _checked_bounds(self.bounds)
         Real(low, high).check(name)
@@ -267,7 +272,7 @@ class BilevelLogisticRegression(ClassifierMixin, _TunesItself):
     class_weight : None, "balanced", dict or "tune", default=None
         As in `LogisticRegression`. "tune" makes the weight of every class a hyperparameter, and the log loss that is
         descended is that of balanced classes: each as important as the others, however rare.
-    bounds : (low, high), default=(1e-6, 1e6)
+    bounds : (low, high), default=(1e-4, 1e4)
         Of every C. At the lower one a feature plays next to no part.
     cv : int, splitter or iterable of splits, default=5
         As in `LogisticRegressionCV`.
@@ -320,7 +325,7 @@ class BilevelLogisticRegression(ClassifierMixin, _TunesItself):
         *,
         groups=None,
         class_weight=None,
-        bounds=(1e-6, 1e6),
+        bounds=(1e-4, 1e4),
         cv=5,
         shrinkage="auto",
         fit_intercept=True,
@@ -373,6 +378,8 @@ class BilevelLogisticRegression(ClassifierMixin, _TunesItself):
     def _class_weights(self, y):
         if not (isinstance(self.class_weight, str) and self.class_weight == "tune"):
             return None
+        from skhypergrad.bilevel.space import Real
+
         balanced = compute_class_weight("balanced", classes=np.unique(y), y=y)
         return Real(*CLASS_WEIGHTS, shape=balanced.shape, init=np.clip(balanced, *CLASS_WEIGHTS))
 

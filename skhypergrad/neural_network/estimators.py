@@ -19,7 +19,7 @@ from sklearn.utils.validation import check_is_fitted, column_or_1d, validate_dat
 from skhypergrad.adapters._compat import Interval, StrOptions, check_sample_weight
 
 # What can be tuned, with its bounds and scale; the rates of a solver besides.
-SPACES = {
+SPACES: dict[str, tuple[float, float, Any]] = {
     "alpha": (1e-6, 1e2, "log"),
     "learning_rate_init": (1e-6, 10.0, "log"),
     "init_scale": (0.1, 10.0, "log"),
@@ -256,27 +256,15 @@ class _TunesWhileTraining(BaseEstimator):
         for name in tuned:
             low, high, scale = SPACES[name]
             shape = (n_layers,) if self.per_layer else ()
-            init = (
-                np.full(shape, np.clip(values[name], low, high)) if shape else float(np.clip(values[name], low, high))
-            )
-            reals[name] = Real(low, high, scale, shape, init)
+            init: Any = np.broadcast_to(np.clip(values[name], low, high), shape)
+            reals[name] = Real(low, high, scale, shape, init if shape else float(init))
         return fixed, Space(reals)
 
     def _splits(self, X, y, weight, rng):
         """(train, test) of every task; with folds all rows, without a test set, are the last."""
         labels = self._labels(y)
         if self.cv is None:
-            rows = np.flatnonzero(weight > 0)
-            split = ShuffleSplit if labels is None else StratifiedShuffleSplit
-            drawn = split(1, test_size=self.validation_fraction, random_state=rng.randint(2**31 - 1))
-            try:
-                ((train, test),) = drawn.split(rows, None if labels is None else labels[rows])
-            except ValueError as error:
-                raise ValueError(
-                    f"validation_fraction={self.validation_fraction} leaves no usable validation set of {len(rows)} rows "
-                    f"(n_samples = {len(rows)}): {error} Raise it, or give folds by cv."
-                ) from error
-            return [(rows[train], rows[test])]
+            return [self._validation_split(np.flatnonzero(weight > 0), labels, rng)]
         cv = check_cv(self.cv, labels, classifier=labels is not None)
         folds = [
             (np.asarray(train), np.asarray(test)) for train, test in cv.split(X, labels if labels is not None else y)
@@ -286,6 +274,31 @@ class _TunesWhileTraining(BaseEstimator):
                 if not weight[rows].sum() > 0:
                     raise ValueError(f"Split {k} has no {name} rows of positive weight.")
         return [*folds, (np.arange(len(X)), np.arange(0))]
+
+    def _validation_split(self, rows, labels, rng):
+        """(train, test), stratified where there are labels, and with a row for each of them where that can be."""
+        size = int(np.ceil(self.validation_fraction * len(rows)))
+        split = ShuffleSplit
+        if labels is not None:
+            size, split = max(size, len(np.unique(labels[rows]))), StratifiedShuffleSplit
+        try:
+            drawn = split(1, test_size=size, random_state=rng.randint(2**31 - 1))
+            ((train, test),) = drawn.split(rows, None if labels is None else labels[rows])
+        except ValueError as error:
+            raise ValueError(
+                f"There is no validation set of {size} rows in {len(rows)} (n_samples = {len(rows)}): {error} "
+                "Change validation_fraction, or give folds by cv."
+            ) from error
+        train, test = rows[train], rows[test]
+        missed = [] if labels is None else sorted(set(labels[rows]) - set(labels[test]))
+        if missed:
+            warnings.warn(
+                f"Of {len(missed)} classes, {self.classes_[missed[0]]!r} for one, there is no row in the validation set: "
+                "raise validation_fraction, or give folds by cv.",
+                UserWarning,
+                stacklevel=5,
+            )
+        return train, test
 
     def _labels(self, y):
         return None

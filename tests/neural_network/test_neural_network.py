@@ -1,0 +1,134 @@
+"""Networks that tune themselves: from any learning rate, with folds and weights, and what they refuse."""
+
+import pickle
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+from sklearn.datasets import load_iris
+from sklearn.preprocessing import StandardScaler
+
+from skhypergrad import BilevelMLPClassifier, BilevelMLPRegressor
+
+pytestmark = pytest.mark.filterwarnings("ignore:The held-out loss was still falling")
+
+
+@pytest.fixture(scope="module")
+def iris():
+    X, y = load_iris(return_X_y=True)
+    return StandardScaler().fit_transform(X), np.array(["a", "b", "c"])[y]
+
+
+@pytest.fixture(scope="module")
+def model(iris):
+    return BilevelMLPClassifier((8,), random_state=0, validation_fraction=0.3, max_iter=100).fit(*iris)
+
+
+@pytest.mark.parametrize("rate", [1e-5, 1.0])
+def test_the_starting_rate_does_not_matter(iris, model, rate):
+    other = BilevelMLPClassifier((8,), random_state=0, validation_fraction=0.3, max_iter=100, learning_rate_init=rate)
+    assert other.fit(*iris).validation_score_ >= model.validation_score_ - 0.03
+    assert model.validation_score_ > 0.9
+    assert other.criterion_ < 0.25
+
+
+def test_the_kept_moment_is_the_best_of_the_trace(model):
+    trace = model.trace_
+    assert model.criterion_ in trace["criterion"]
+    assert model.alpha_ in trace["alpha"]
+    assert len(np.unique(trace["learning_rate_init"])) > 6
+    assert set(model.get_params()["tune"]) == {"alpha", "learning_rate_init"}
+
+
+def test_folds_are_trained_at_once_beside_all_rows(iris):
+    X, y = iris
+    folds = BilevelMLPClassifier((8,), random_state=0, cv=2, max_iter=50, per_layer=True).fit(X, y)
+    assert folds.learning_rate_init_.shape == folds.alpha_.shape == (2,)
+    assert folds.score(X, y) > 0.9
+    assert "learning_rate_init[1]" in folds.trace_
+
+
+@pytest.mark.parametrize("method", ["forward", "reverse"])
+def test_whole_trainings_are_differentiated(iris, method):
+    X, _ = iris
+    whole = BilevelMLPRegressor(
+        (3,), "tanh", solver="momentum", tune=("momentum", "init_scale"), learning_rate_init=0.02, method=method,
+        random_state=0, max_iter=20, validation_fraction=0.3,
+    )  # fmt: skip
+    whole.fit(X[:, :3], X[:, 3] * 100 + 7)
+    assert whole.trace_["criterion"].min() < whole.trace_["criterion"][0]
+    assert whole.score(X[:, :3], X[:, 3] * 100 + 7) > 0.5
+
+
+def test_several_targets_and_single_precision(iris):
+    X = iris[0].astype(np.float32)
+    fitted = BilevelMLPRegressor((8,), random_state=0, max_iter=60).fit(X[:, :2], X[:, 2:])
+    assert fitted.coefs_[0].dtype == fitted.predict(X[:, :2]).dtype == np.float32
+    assert fitted.predict(X[:, :2]).shape == (150, 2)
+    assert fitted.score(X[:, :2], X[:, 2:]) > 0.5
+
+
+def test_predictions_need_no_jax(iris, model, tmp_path):
+    path = tmp_path / "model.pickle"
+    path.write_bytes(pickle.dumps((model, iris[0], model.predict_proba(iris[0]))))
+    code = (
+        "import pickle, sys; sys.modules['jax'] = None\n"
+        f"model, X, said = pickle.load(open({str(path)!r}, 'rb'))\n"
+        "assert abs(model.predict_proba(X) - said).max() < 1e-12"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_skops_keeps_a_model(iris, model):
+    io = pytest.importorskip("skops.io")
+    dumped = io.dumps(model)
+    own = "skhypergrad.neural_network.estimators.BilevelMLPClassifier"
+    assert set(io.get_untrusted_types(data=dumped)) <= {own}
+    np.testing.assert_array_equal(io.loads(dumped, trusted=[own]).predict(iris[0]), model.predict(iris[0]))
+
+
+def test_an_interrupt_keeps_the_best_moment(iris, monkeypatch):
+    count = []
+
+    def shown(self, evaluation):
+        count.append(evaluation)
+        if len(count) > 15:
+            raise KeyboardInterrupt
+        return False
+
+    monkeypatch.setattr(BilevelMLPClassifier, "_shown", shown)
+    cut_short = BilevelMLPClassifier((8,), random_state=0, validation_fraction=0.3, max_iter=100, verbose=1)
+    with pytest.raises(KeyboardInterrupt):
+        cut_short.fit(*iris)
+    assert cut_short.status_ == "interrupted"
+    assert cut_short.score(*iris) > 0.5
+
+
+@pytest.mark.parametrize(
+    ("options", "told"),
+    [
+        ({"tune": ("momentum",)}, "'momentum' cannot be tuned: .*'beta_1'"),
+        ({"tune": ()}, "tune is empty"),
+        ({"tune": ("init_scale",)}, "use method='forward'"),
+        ({"hidden_layer_sizes": (3, 0)}, "positive integers"),
+        ({"validation_fraction": 0.99}, "Change validation_fraction"),
+        ({"solver": "lbfgs"}, "'solver' parameter"),
+    ],
+)
+def test_what_is_refused(iris, options, told):
+    with pytest.raises(ValueError, match=told):
+        BilevelMLPClassifier(**{"hidden_layer_sizes": (8,), **options}).fit(*iris)
+
+
+def test_huge_rows_are_told_of(iris):
+    X, _ = iris
+    with pytest.raises(ValueError, match="Scale the features"):
+        BilevelMLPRegressor((8,), random_state=0, max_iter=20).fit(X * 1e200, X[:, 0])
+
+
+def test_a_class_without_a_held_out_row_is_told_of(iris):
+    X, y = iris
+    y = np.where(np.arange(150) < 2, "z", y)
+    with pytest.warns(UserWarning, match="no row in the validation set"):
+        BilevelMLPClassifier((8,), random_state=0, max_iter=10).fit(X, y)

@@ -37,7 +37,7 @@ RATES = {
 LEARNING_RATES = (1e-4, 1e-3, 1e-2, 1e-1, 1.0)
 
 # Steps between two moves of the hyperparameters, at least; they are whole epochs.
-STRETCH = 10
+STRETCH = 5
 
 # Of the moves: their length, what is remembered of old steps, moves before starts are compared, and where a run that
 # diverges goes.
@@ -112,17 +112,20 @@ class _TunesWhileTraining(BaseEstimator):
         self.random_state = random_state
         self.verbose = verbose
 
-    def _train(self, X, y, sample_weight, loss, criterion, score):
-        """Tune and train; y is (n_samples, n_outputs) as the loss wants it, `score(raw, rows, weight)` judges a moment."""
+    def _train(self, X, y, weight, n_trained, loss, criterion, score):
+        """Tune and train.
+
+        y is (n_samples, n_outputs) as the loss wants it; rows from `n_trained` on are a validation set that was given;
+        `score(raw, rows, weight)` judges a moment.
+        """
         from skhypergrad.bilevel import criteria, losses, networks
         from skhypergrad.bilevel.solution import Interrupted, columns
         from skhypergrad.neural_network.lessons import lessons, starting_weights
 
         sizes = self._sizes(X.shape[1], y.shape[1])
         fixed, space = self._space(len(sizes) - 1)
-        weight = np.ones(len(X)) if sample_weight is None else sample_weight
         rng = check_random_state(self.random_state)
-        splits = self._splits(X, y, weight, rng)
+        splits = self._splits(X, y, weight, n_trained, rng)
         batch_size = 200 if self.batch_size == "auto" else int(self.batch_size)
         start = starting_weights(sizes, self.activation, rng, X.dtype)
         data, axes, batches = lessons(X, y.astype(X.dtype), weight, splits, batch_size, start, fixed, rng)
@@ -179,6 +182,10 @@ class _TunesWhileTraining(BaseEstimator):
         if rates.any():
             given = space.init()
             others = [np.where(rates, np.log(rate), given) for rate in LEARNING_RATES]
+            # the given one takes the place of the nearest
+            nearest = int(np.argmin([np.max(np.abs(given - other)) for other in others]))
+            if np.max(np.abs(given - others[nearest])) < np.log(10) / 2:
+                others.pop(nearest)
             starts = [tuple(map(float, start)) for start in [given, *others]]
         optimizer = RealTime(
             rate=RATE,
@@ -260,9 +267,11 @@ class _TunesWhileTraining(BaseEstimator):
             reals[name] = Real(low, high, scale, shape, init if shape else float(init))
         return fixed, Space(reals)
 
-    def _splits(self, X, y, weight, rng):
+    def _splits(self, X, y, weight, n_trained, rng):
         """(train, test) of every task; with folds all rows, without a test set, are the last."""
         labels = self._labels(y)
+        if n_trained < len(X):
+            return [(np.arange(n_trained), np.arange(n_trained, len(X)))]
         if self.cv is None:
             return [self._validation_split(np.flatnonzero(weight > 0), labels, rng)]
         cv = check_cv(self.cv, labels, classifier=labels is not None)
@@ -316,12 +325,22 @@ class _TunesWhileTraining(BaseEstimator):
         X = validate_data(self, X, dtype=(np.float64, np.float32), reset=False)
         return self._forward(list(zip(self.coefs_, self.intercepts_, strict=True)), X)
 
-    def _checked(self, X, y, sample_weight, **options):
+    def _checked(self, X, y, sample_weight, X_val, y_val, **options):
+        """(X, y, weight, n_trained): validated, with a validation set that was given at the end."""
         self._validate_params()
         X, y = validate_data(self, X, y, dtype=(np.float64, np.float32), ensure_min_samples=2, **options)
-        if sample_weight is not None:
-            sample_weight = check_sample_weight(sample_weight, X, dtype=np.float64, ensure_non_negative=True)
-        return X, y, sample_weight
+        n_trained = len(X)
+        if sample_weight is None:
+            weight = np.ones(n_trained)
+        else:
+            weight = check_sample_weight(sample_weight, X, dtype=np.float64, ensure_non_negative=True)
+        if (X_val is None) != (y_val is None):
+            raise ValueError("X_val and y_val make a validation set together: give both, or none.")
+        if X_val is not None:
+            X_val, y_val = validate_data(self, X_val, y_val, reset=False, dtype=X.dtype, **options)
+            X, y = np.concatenate([X, X_val]), np.concatenate([y, y_val])
+            weight = np.concatenate([weight, np.ones(len(X_val))])
+        return X, y, weight, n_trained
 
 
 class BilevelMLPClassifier(ClassifierMixin, _TunesWhileTraining):
@@ -361,7 +380,7 @@ class BilevelMLPClassifier(ClassifierMixin, _TunesWhileTraining):
         Epochs after the comparison of the starts, at most.
     n_iter_no_change : int, default=10
         Moves without a lower held-out loss after which the training goes back to its best moment with a third of the
-        learning rate; at the fourth time it ends.
+        learning rate; at the third time it ends.
     random_state : int, RandomState instance or None, default=None
         Of starting weights, validation split and mini-batches.
     verbose : int, default=0
@@ -415,7 +434,7 @@ class BilevelMLPClassifier(ClassifierMixin, _TunesWhileTraining):
     True
     """
 
-    def fit(self, X, y, sample_weight=None):
+    def fit(self, X, y, sample_weight=None, *, X_val=None, y_val=None):
         """Tune and train.
 
         Parameters
@@ -425,12 +444,14 @@ class BilevelMLPClassifier(ClassifierMixin, _TunesWhileTraining):
         y : array-like of shape (n_samples,)
         sample_weight : array-like of shape (n_samples,), default=None
             In the training and in the criterion.
+        X_val, y_val : like X and y, default=None
+            A validation set of your own, in place of `cv` and `validation_fraction`.
 
         Returns
         -------
         self
         """
-        X, y, sample_weight = self._checked(X, y, sample_weight)
+        X, y, weight, n_trained = self._checked(X, y, sample_weight, X_val, y_val)
         y = column_or_1d(y, warn=True)
         check_classification_targets(y)
         self.classes_, code = np.unique(y, return_inverse=True)
@@ -446,7 +467,7 @@ class BilevelMLPClassifier(ClassifierMixin, _TunesWhileTraining):
             return np.average(said == code[rows], weights=weight)
 
         target = np.eye(len(self.classes_))[code] if several else code[:, None].astype(float)
-        self._train(X, target, sample_weight, "multinomial" if several else "logistic", "log_loss", accuracy)
+        self._train(X, target, weight, n_trained, "multinomial" if several else "logistic", "log_loss", accuracy)
         return self
 
     def _labels(self, y):
@@ -497,7 +518,7 @@ class BilevelMLPRegressor(RegressorMixin, _TunesWhileTraining):
     True
     """
 
-    def fit(self, X, y, sample_weight=None):
+    def fit(self, X, y, sample_weight=None, *, X_val=None, y_val=None):
         """Tune and train.
 
         Parameters
@@ -505,15 +526,16 @@ class BilevelMLPRegressor(RegressorMixin, _TunesWhileTraining):
         X : array-like of shape (n_samples, n_features)
         y : array-like of shape (n_samples,) or (n_samples, n_targets)
         sample_weight : array-like of shape (n_samples,), default=None
+        X_val, y_val : like X and y, default=None
+            As in `BilevelMLPClassifier`.
 
         Returns
         -------
         self
         """
-        X, y, sample_weight = self._checked(X, y, sample_weight, multi_output=True, y_numeric=True)
+        X, y, weight, n_trained = self._checked(X, y, sample_weight, X_val, y_val, multi_output=True, y_numeric=True)
         flat = y.ndim == 1
         y = np.asarray(y, float).reshape(len(X), -1)
-        weight = np.ones(len(X)) if sample_weight is None else sample_weight
         center = np.average(y, axis=0, weights=weight)
         unit = np.sqrt(np.average((y - center) ** 2, axis=0, weights=weight))
         unit = np.where(unit > 0, unit, 1.0)
@@ -522,7 +544,7 @@ class BilevelMLPRegressor(RegressorMixin, _TunesWhileTraining):
         def score(raw, rows, weight):
             return -np.average(np.mean(((raw - target[rows]) * unit) ** 2, axis=1), weights=weight)
 
-        self._train(X, target, sample_weight, "squared", "squared_error", score)
+        self._train(X, target, weight, n_trained, "squared", "squared_error", score)
         self.coefs_[-1] = (self.coefs_[-1] * unit).astype(X.dtype)
         self.intercepts_[-1] = (self.intercepts_[-1] * unit + center).astype(X.dtype)
         self._flat = flat

@@ -13,6 +13,7 @@ from skhypergrad.bilevel import (
     RealTime,
     Reverse,
     Space,
+    Status,
     criteria,
     losses,
     networks,

@@ -49,7 +49,7 @@ class RealTime:
         Evaluations before the first halving of the starts; twice as many before each further one.
     patience : int, default=10
         Evaluations without a better value after which the run goes back to its best moment and retreats.
-    retreats : int, default=3
+    retreats : int, default=2
         How often it does so before it ends.
     retreat : tuple of (n_coordinates,), default=()
         A step on the free scale that makes a run that diverges a calmer one, for instance log(1/3) for a learning rate.
@@ -59,7 +59,7 @@ class RealTime:
     starts: tuple = ()
     trial: int = 1
     patience: int = 10
-    retreats: int = 3
+    retreats: int = 2
     retreat: tuple = ()
 
     honours_sums: ClassVar[bool] = False

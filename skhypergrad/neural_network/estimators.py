@@ -41,7 +41,7 @@ STRETCH = 5
 
 # Of the moves: their length, what is remembered of old steps, moves before starts are compared, and where a run that
 # diverges goes.
-RATE, DISCOUNT, TRIAL, CALMER = 0.3, 0.9, 2, 1 / 3
+RATE, DISCOUNT, TRIAL, CALMER = 0.15, 0.995, 2, 1 / 3
 
 
 class _TunesWhileTraining(BaseEstimator):
@@ -88,7 +88,7 @@ class _TunesWhileTraining(BaseEstimator):
         cv=None,
         validation_fraction=0.1,
         max_iter=200,
-        n_iter_no_change=10,
+        n_iter_no_change=15,
         random_state=None,
         verbose=0,
     ):
@@ -378,7 +378,7 @@ class BilevelMLPClassifier(ClassifierMixin, _TunesWhileTraining):
         Of the rows, stratified by class.
     max_iter : int, default=200
         Epochs after the comparison of the starts, at most.
-    n_iter_no_change : int, default=10
+    n_iter_no_change : int, default=15
         Moves without a lower held-out loss after which the training goes back to its best moment with a third of the
         learning rate; at the third time it ends.
     random_state : int, RandomState instance or None, default=None

@@ -69,6 +69,6 @@ for (name, model), color in zip(models.items(), ("0.7", "C0", "C2", "C3"), stric
     if name != "ARDRegression":
         bottom.plot(model.coef_, color=color, lw=1.2, label=name)
 bottom.plot(relevant, beta[relevant], "k_", ms=12, label="truth")
-bottom.set(xlabel="feature", ylabel="coefficient")
+bottom.set(xlabel="feature", ylabel="coefficient", ylim=(-1.2, 1.8))
 bottom.legend(ncols=4)
 plt.show()

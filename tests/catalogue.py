@@ -29,6 +29,7 @@ from skhypergrad.bilevel import (
     NormalConjugateGradient,
     Optax,
     Problem,
+    RealTime,
     Reverse,
     Several,
     Sweep,
@@ -76,8 +77,8 @@ OPTIMIZERS = [
     FirstOrder(optax.adam(0.3)),
     FirstOrder(optax.sgd(0.1, momentum=0.5)),
 ]
-# optimizers that look and do not descend, with tests of their own
-LOOKING = [Sweep()]
+# optimizers that look and do not descend, or follow one training only, with tests of their own
+LOOKING = [Sweep(), RealTime()]
 
 
 def name(component) -> str:

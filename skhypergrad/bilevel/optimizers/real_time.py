@@ -63,7 +63,7 @@ class RealTime:
     retreat: tuple = ()
 
     honours_sums: ClassVar[bool] = False
-    needs_descent: ClassVar[bool] = False
+    needs_descent: ClassVar[bool] = True
 
     def minimize(self, oracle, theta, region: Region, budget: Budget) -> Status:
         best, used = self._begin(oracle, theta, region, budget)

@@ -69,8 +69,10 @@ _check_complete("guide/search.rst", [f"``{status.name}``" for status in skhyperg
 
 
 def _skip_fields(app, what, name, obj, skip, options):
-    # the fields of a NamedTuple: its docstring describes them, Python's "Alias for field number 0" does not
-    return True if type(obj).__name__ == "_tuplegetter" else None
+    # the fields of a NamedTuple: its docstring describes them, Python's "Alias for field number 0" does not; and the methods
+    # that scikit-learn writes for metadata routing, which refer to its own glossary
+    generated = type(obj).__name__ == "_tuplegetter" or re.fullmatch("set_[a-z_]+_request", name.rpartition(".")[2])
+    return True if generated else None
 
 
 def _read_as_written(app, what, name, obj, options, lines):

@@ -10,6 +10,7 @@ PACKAGE = Path(__file__).parents[1] / "skhypergrad"
 # each module or folder with all that it may import from the package
 ARROWS = {
     "exceptions": set(),
+    "prediction": set(),
     "bilevel.losses": set(),
     "bilevel.penalties": set(),
     "bilevel.region": set(),
@@ -37,8 +38,8 @@ ARROWS = {
     "bilevel": {"bilevel"},
     "adapters": {"bilevel", "exceptions"},
     "model_selection": {"adapters", "bilevel", "exceptions"},
-    "linear_model": {"adapters", "bilevel", "model_selection"},
-    "neural_network": {"adapters", "bilevel", "model_selection"},
+    "linear_model": {"adapters", "bilevel", "model_selection", "prediction"},
+    "neural_network": {"adapters", "bilevel", "model_selection", "prediction"},
     "display": {"adapters", "bilevel", "exceptions", "model_selection"},
     "tracking": {"adapters", "bilevel"},
 }

@@ -21,6 +21,10 @@ class Status(enum.Enum):
         "The criterion was descended to its end, and another evaluated point was chosen because the judge, which is not "
         "the criterion, prefers it there."
     )
+    stopped_early = (
+        "The criterion of a training that went on did not fall any more: its best moment is returned. Whether the "
+        "hypergradient vanishes there was not asked."
+    )
     stalled = (
         "No further decrease could be found, yet the hypergradient is above tol: "
         "the criterion may be noisy or its curvature extreme; try a narrower space or a larger tol."

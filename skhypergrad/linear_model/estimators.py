@@ -8,7 +8,6 @@ from numbers import Real as RealNumber
 from typing import ClassVar
 
 import numpy as np
-from scipy.special import expit, log_softmax, softmax
 from sklearn.base import BaseEstimator, ClassifierMixin, RegressorMixin
 from sklearn.linear_model import LogisticRegression, Ridge
 from sklearn.model_selection import check_cv
@@ -17,6 +16,7 @@ from sklearn.utils.extmath import safe_sparse_dot
 from sklearn.utils.validation import check_is_fitted, validate_data
 
 from skhypergrad.adapters._compat import Interval, StrOptions, check_sample_weight
+from skhypergrad.prediction import FromRaw
 
 # Rows for each hyperparameter above which "auto" expects no over-fitting of the held-out rows.
 PLENTY = 100
@@ -255,7 +255,7 @@ class BilevelRidge(RegressorMixin, _TunesItself):
         return tags
 
 
-class BilevelLogisticRegression(ClassifierMixin, _TunesItself):
+class BilevelLogisticRegression(FromRaw, ClassifierMixin, _TunesItself):
     """Logistic regression that tunes its penalties, and on request the weights of its classes.
 
         minimise over w   sum_i s_i log_loss_i + sum_j w_j**2 / (2 C_group(j))
@@ -382,26 +382,6 @@ class BilevelLogisticRegression(ClassifierMixin, _TunesItself):
 
         balanced = compute_class_weight("balanced", classes=np.unique(y), y=y)
         return Real(*CLASS_WEIGHTS, shape=balanced.shape, init=np.clip(balanced, *CLASS_WEIGHTS))
-
-    def decision_function(self, X):
-        """Log odds (n_samples,) of the second of two classes, or raw predictions (n_samples, n_classes)."""
-        raw = self._raw(X)
-        return raw[:, 0] if len(self.classes_) == 2 else raw
-
-    def predict(self, X):
-        """The most probable class of every row, (n_samples,)."""
-        raw = self.decision_function(X)
-        return self.classes_[(raw > 0).astype(int) if raw.ndim == 1 else np.argmax(raw, axis=1)]
-
-    def predict_proba(self, X):
-        """Probabilities (n_samples, n_classes), in the order of `classes_`."""
-        raw = self.decision_function(X)
-        return np.stack([expit(-raw), expit(raw)], axis=1) if raw.ndim == 1 else softmax(raw, axis=1)
-
-    def predict_log_proba(self, X):
-        """Their logarithms."""
-        raw = self.decision_function(X)
-        return log_softmax(np.stack([np.zeros_like(raw), raw], axis=1) if raw.ndim == 1 else raw, axis=1)
 
 
 def _checked_groups(groups, n_features):

@@ -8,7 +8,7 @@ from numbers import Real as RealNumber
 from typing import Any, ClassVar
 
 import numpy as np
-from scipy.special import expit, log_softmax, softmax
+from scipy.special import expit
 from sklearn.base import BaseEstimator, ClassifierMixin, RegressorMixin
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.model_selection import ShuffleSplit, StratifiedShuffleSplit, check_cv
@@ -17,6 +17,7 @@ from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import check_is_fitted, column_or_1d, validate_data
 
 from skhypergrad.adapters._compat import Interval, StrOptions, check_sample_weight
+from skhypergrad.prediction import FromRaw
 
 # What can be tuned, with its bounds and scale; the rates of a solver besides.
 SPACES: dict[str, tuple[float, float, Any]] = {
@@ -112,11 +113,12 @@ class _TunesWhileTraining(BaseEstimator):
         self.random_state = random_state
         self.verbose = verbose
 
-    def _train(self, X, y, weight, n_trained, loss, criterion, score):
+    def _train(self, X, y, weight, n_trained, loss, criterion, score, *, center=0.0, unit=1.0):
         """Tune and train.
 
         y is (n_samples, n_outputs) as the loss wants it; rows from `n_trained` on are a validation set that was given;
-        `score(raw, rows, weight)` judges a moment.
+        `score(raw, rows, weight)` judges a moment. `center` and `unit`, (n_outputs,) each, turn raw predictions into those
+        that are kept.
         """
         from skhypergrad.bilevel import criteria, losses, networks
         from skhypergrad.bilevel.solution import Interrupted, columns
@@ -146,13 +148,15 @@ class _TunesWhileTraining(BaseEstimator):
             if interrupted is not None:
                 raise interrupted
             raise ValueError(
-                f"{type(self).__name__} could not be trained: no learning rate led to finite weights. Scale the features, "
-                "for instance by StandardScaler in a pipeline."
+                f"{type(self).__name__} could not be trained: no learning rate that was tried led to finite weights. Scale "
+                "the features, for instance by StandardScaler in a pipeline, and tune learning_rate_init or lower it."
             )
         trace = [e for e in solution.trace if e.solved]
         best = min(trace, key=lambda e: e.rank)
         self.coefs_ = [np.array(coef[-1]) for coef, _ in solution.params]
         self.intercepts_ = [np.array(intercept[-1]) for _, intercept in solution.params]
+        self.coefs_[-1] = (self.coefs_[-1] * unit).astype(X.dtype)
+        self.intercepts_[-1] = (self.intercepts_[-1] * unit + center).astype(X.dtype)
         for name in space.reals:
             value = solution.hyper[name]
             setattr(self, f"{name}_", float(value) if np.ndim(value) == 0 else np.array(value))
@@ -216,15 +220,15 @@ class _TunesWhileTraining(BaseEstimator):
 
     def _tell(self, solution):
         """What the user must know of how it was trained."""
-        first = solution.trace[0]
-        if not first.solved:
+        first, online = solution.trace[0], self.method in ("auto", "online")
+        if online and not first.solved:
             bad = ", ".join(f"{name} = {np.max(value):.3g}" for name, value in first.hyper.items())
             warnings.warn(
                 f"The training diverged where it was to begin, at {bad}: it began at another learning rate.",
                 ConvergenceWarning,
                 stacklevel=4,
             )
-        if solution.status.name == "max_steps" and self.method in ("auto", "online"):
+        if online and solution.status.name == "max_steps":
             warnings.warn(
                 f"The held-out loss was still falling after max_iter={self.max_iter} epochs: raise max_iter.",
                 ConvergenceWarning,
@@ -343,7 +347,7 @@ class _TunesWhileTraining(BaseEstimator):
         return X, y, weight, n_trained
 
 
-class BilevelMLPClassifier(ClassifierMixin, _TunesWhileTraining):
+class BilevelMLPClassifier(FromRaw, ClassifierMixin, _TunesWhileTraining):
     """A multilayer perceptron for classification that tunes its penalty and learning rate while it is trained.
 
     Several trainings, with learning rates far apart, are begun side by side and compared after a few epochs; the best one
@@ -473,26 +477,6 @@ class BilevelMLPClassifier(ClassifierMixin, _TunesWhileTraining):
     def _labels(self, y):
         return np.argmax(y, axis=1) if y.shape[1] > 1 else y[:, 0].astype(int)
 
-    def decision_function(self, X):
-        """Log odds (n_samples,) of the second of two classes, or raw predictions (n_samples, n_classes)."""
-        raw = self._raw(X)
-        return raw[:, 0] if len(self.classes_) == 2 else raw
-
-    def predict(self, X):
-        """The most probable class of every row, (n_samples,)."""
-        raw = self.decision_function(X)
-        return self.classes_[(raw > 0).astype(int) if raw.ndim == 1 else np.argmax(raw, axis=1)]
-
-    def predict_proba(self, X):
-        """Probabilities (n_samples, n_classes), in the order of `classes_`."""
-        raw = self.decision_function(X)
-        return np.stack([expit(-raw), expit(raw)], axis=1) if raw.ndim == 1 else softmax(raw, axis=1)
-
-    def predict_log_proba(self, X):
-        """Their logarithms."""
-        raw = self.decision_function(X)
-        return log_softmax(np.stack([np.zeros_like(raw), raw], axis=1) if raw.ndim == 1 else raw, axis=1)
-
 
 class BilevelMLPRegressor(RegressorMixin, _TunesWhileTraining):
     """A multilayer perceptron for regression that tunes its penalty and learning rate while it is trained.
@@ -534,7 +518,7 @@ class BilevelMLPRegressor(RegressorMixin, _TunesWhileTraining):
         self
         """
         X, y, weight, n_trained = self._checked(X, y, sample_weight, X_val, y_val, multi_output=True, y_numeric=True)
-        flat = y.ndim == 1
+        self._flat = y.ndim == 1
         y = np.asarray(y, float).reshape(len(X), -1)
         center = np.average(y, axis=0, weights=weight)
         unit = np.sqrt(np.average((y - center) ** 2, axis=0, weights=weight))
@@ -544,10 +528,7 @@ class BilevelMLPRegressor(RegressorMixin, _TunesWhileTraining):
         def score(raw, rows, weight):
             return -np.average(np.mean(((raw - target[rows]) * unit) ** 2, axis=1), weights=weight)
 
-        self._train(X, target, weight, n_trained, "squared", "squared_error", score)
-        self.coefs_[-1] = (self.coefs_[-1] * unit).astype(X.dtype)
-        self.intercepts_[-1] = (self.intercepts_[-1] * unit + center).astype(X.dtype)
-        self._flat = flat
+        self._train(X, target, weight, n_trained, "squared", "squared_error", score, center=center, unit=unit)
         return self
 
     def predict(self, X):

@@ -110,6 +110,12 @@ def test_a_discount_of_one_is_none_and_of_nothing_sees_one_step(rows):
     assert slope(discount=0.5) != pytest.approx(slope(), rel=1e-2)
 
 
+@pytest.mark.parametrize("discount", [0.0, 1.5, -1])
+def test_a_discount_that_makes_no_sense_is_refused(discount):
+    with pytest.raises(ValueError, match="discount must be above 0"):
+        Forward(networks.Training("adam"), STEPS, discount=discount)
+
+
 class Cliff:
     """A criterion that falls with every call and wants theta to grow; from 2 on there are no numbers."""
 

@@ -9,6 +9,8 @@ from sklearn.linear_model import LogisticRegression, Ridge, RidgeCV
 from sklearn.metrics import log_loss, mean_squared_error
 
 from skhypergrad import BilevelLogisticRegression, BilevelRidge, BoundaryWarning, HypergradSearchCV, Real
+from skhypergrad.linear_model import estimators
+from skhypergrad.model_selection import named
 
 X, y = load_diabetes(return_X_y=True)
 XC, yc = load_iris(return_X_y=True)
@@ -122,3 +124,8 @@ def test_a_bound_is_told():
     rng = np.random.default_rng(1)
     with pytest.warns(BoundaryWarning, match="upper bound"):
         BilevelRidge(bounds=(1e-3, 1e-2)).fit(rng.normal(size=(50, 5)), rng.normal(size=50))
+
+
+def test_the_names_of_methods_and_optimizers_are_those_of_the_search():
+    assert set(named.METHODS) - {"online"} == estimators.METHODS
+    assert set(named.OPTIMIZERS) == estimators.OPTIMIZERS

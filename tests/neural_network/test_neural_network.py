@@ -7,6 +7,7 @@ import sys
 import numpy as np
 import pytest
 from sklearn.datasets import load_iris
+from sklearn.metrics import log_loss
 from sklearn.preprocessing import StandardScaler
 
 from skhypergrad import BilevelMLPClassifier, BilevelMLPRegressor
@@ -33,12 +34,18 @@ def test_the_starting_rate_does_not_matter(iris, model, rate):
     assert other.criterion_ < 0.25
 
 
-def test_the_kept_moment_is_the_best_of_the_trace(model):
+def test_the_kept_moment_is_the_best_of_the_trace(iris):
+    X, y = iris
+    held_out = np.arange(150) % 3 == 0
+    model = BilevelMLPClassifier((8,), random_state=0, max_iter=40)
+    model.fit(X[~held_out], y[~held_out], X_val=X[held_out], y_val=y[held_out])
+    assert model.validation_score_ == pytest.approx(model.score(X[held_out], y[held_out]))
+    assert model.criterion_ == pytest.approx(log_loss(y[held_out], model.predict_proba(X[held_out])), rel=1e-9)
     trace = model.trace_
-    assert model.criterion_ in trace["criterion"]
-    assert model.alpha_ in trace["alpha"]
+    (kept,) = np.flatnonzero(trace["criterion"] == model.criterion_)
+    assert trace["alpha"][kept] == model.alpha_
     assert len(np.unique(trace["learning_rate_init"])) > 6
-    assert set(model.get_params()["tune"]) == {"alpha", "learning_rate_init"}
+    assert model.status_ in ("stopped_early", "max_steps")
 
 
 def test_folds_are_trained_at_once_beside_all_rows(iris):
@@ -103,6 +110,23 @@ def test_an_interrupt_keeps_the_best_moment(iris, monkeypatch):
         cut_short.fit(*iris)
     assert cut_short.status_ == "interrupted"
     assert cut_short.score(*iris) > 0.5
+
+
+def test_an_interrupted_regression_predicts_in_the_units_of_the_target(iris, monkeypatch):
+    X, _ = iris
+    target = X[:, 3] * 100 + 7000
+
+    def shown(self, evaluation):
+        if evaluation.value < 0.2:
+            raise KeyboardInterrupt
+        return False
+
+    monkeypatch.setattr(BilevelMLPRegressor, "_shown", shown)
+    cut_short = BilevelMLPRegressor((8,), random_state=0, verbose=1)
+    with pytest.raises(KeyboardInterrupt):
+        cut_short.fit(X[:, :3], target)
+    assert cut_short.predict(X[:, :3]).shape == (150,)
+    assert cut_short.score(X[:, :3], target) > 0.5
 
 
 @pytest.mark.parametrize(

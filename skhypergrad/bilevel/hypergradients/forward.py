@@ -42,10 +42,16 @@ class Forward(unrolled.Unrolled):
     Raises
     ------
     ValueError
-        For a solver that cannot be unrolled, and for lengths that make no sense.
+        For a solver that cannot be unrolled, and for lengths and discounts that make no sense.
     """
 
     discount: float | None = None
+
+    def __post_init__(self):
+        super().__post_init__()
+        # compiled code hands in tracers, which have been checked
+        if isinstance(self.discount, (int, float)) and not 0 < self.discount <= 1:
+            raise ValueError(f"discount must be above 0 and at most 1, got {self.discount}; None forgets nothing.")
 
     def init(self, problem, hyper, data) -> unrolled.UnrolledCarry:
         state = unrolled.beginning(self.solver, problem, hyper, data)

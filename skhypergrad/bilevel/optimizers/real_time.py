@@ -81,7 +81,7 @@ class RealTime:
                 now = new
                 continue
             if not left or not retreat.any():
-                return Status.converged if np.isfinite(new.value) else Status.inner_failed
+                return Status.stopped_early if np.isfinite(new.value) else Status.inner_failed
             left, since = left - 1, 0
             place = np.clip(best.theta + retreat, low, high)
             high = np.where(retreat < 0, np.minimum(high, place), high)

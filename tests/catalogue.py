@@ -9,6 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 from sklearn.linear_model import LogisticRegression, Ridge, RidgeClassifier
+from sklearn.neural_network import MLPClassifier, MLPRegressor
 
 from skhypergrad.bilevel import (
     HOAG,
@@ -204,5 +205,35 @@ ADAPTED = [
         {"C": 0.3},
         "multiclass",
         {},
+    ),
+]
+
+
+# Networks that the search trains: small, smooth, and some of them end before their last epoch. Those with random_state=3 are
+# meant for three classes or two targets.
+NETWORKS = [
+    MLPClassifier((4,), "tanh", max_iter=12, learning_rate_init=0.01, batch_size=16, random_state=0),
+    MLPClassifier(
+        (4, 3), "logistic", max_iter=60, tol=0.05, n_iter_no_change=2, learning_rate_init=0.01, random_state=3
+    ),
+    MLPClassifier((), solver="sgd", max_iter=30, batch_size=7, shuffle=False, random_state=3),
+    MLPRegressor(
+        hidden_layer_sizes=(4,),
+        activation="tanh",
+        solver="sgd",
+        max_iter=60,
+        tol=0.02,
+        n_iter_no_change=1,
+        learning_rate_init=0.01,
+        random_state=3,
+    ),
+    MLPRegressor(
+        hidden_layer_sizes=(4,),
+        activation="tanh",
+        solver="sgd",
+        nesterovs_momentum=False,
+        max_iter=10,
+        batch_size=20,
+        random_state=0,
     ),
 ]

@@ -2,6 +2,7 @@
 
 import inspect
 
+import pytest
 from sklearn.metrics import check_scoring, get_scorer
 from sklearn.model_selection import GridSearchCV
 
@@ -39,3 +40,11 @@ def test_validation_helpers_have_their_signatures():
         inspect.signature(_compat.check_sample_weight).parameters
     )
     assert list(inspect.signature(_compat.check_method_params).parameters)[:2] == ["X", "params"]
+
+
+def test_an_estimator_can_be_asked_to_check_its_parameters():
+    from sklearn.linear_model import Ridge
+
+    _compat.validate_params(Ridge())
+    with pytest.raises(ValueError, match="'alpha' parameter of Ridge"):
+        _compat.validate_params(Ridge(alpha="much"))

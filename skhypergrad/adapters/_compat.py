@@ -14,6 +14,11 @@ check_sample_weight = _check_sample_weight
 num_samples = _num_samples
 
 
+def validate_params(estimator) -> None:
+    """The estimator's own check of its parameters, which its `fit` begins with."""
+    estimator._validate_params()
+
+
 def scorer_parts(scorer):
     """(metric, sign, keyword arguments) of a scorer made by scikit-learn; None for any other callable."""
     if isinstance(scorer, _BaseScorer):
@@ -48,4 +53,5 @@ __all__ = [
     "is_default_scorer",
     "num_samples",
     "scorer_parts",
+    "validate_params",
 ]

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
 
@@ -34,7 +34,7 @@ class Target(NamedTuple):
 
 @dataclass(frozen=True)
 class Adapter:
-    """What the search needs to know of one estimator with its parameters as they are.
+    """What the search needs to know of one linear model with its parameters as they are.
 
     Attributes
     ----------
@@ -62,8 +62,39 @@ class Adapter:
     write: Callable
     criteria_are_scores: bool = True
 
+    # the engine's solution is the estimator's own fit
+    solves: ClassVar[bool] = True
 
-_registry: dict[type, Callable[[Any], Adapter]] = {}
+
+@dataclass(frozen=True)
+class NetworkAdapter:
+    """What the search needs to know of one multilayer perceptron with its parameters as they are.
+
+    Attributes
+    ----------
+    tunable, criteria, encode
+        As in `Adapter`.
+    rule : {"adam", "momentum", "nesterov"}
+        What it is trained by.
+    fixed : dict of str to float
+        Every number that its training depends on, those in `tunable` included.
+    write : callable, (estimator, layers, target, y) -> None
+        Turn an unfitted estimator into one that predicts, from (coef, intercept) of every layer.
+    """
+
+    tunable: dict[str, str]
+    criteria: tuple[str, ...]
+    encode: Callable
+    rule: str
+    fixed: dict[str, float]
+    write: Callable
+
+    criteria_are_scores: ClassVar[bool] = True
+    # a training depends on chance: the winner is fitted by scikit-learn
+    solves: ClassVar[bool] = False
+
+
+_registry: dict[type, Callable[[Any], Adapter | NetworkAdapter]] = {}
 
 
 def register(cls: type) -> Callable:
@@ -82,12 +113,13 @@ def register(cls: type) -> Callable:
 
 def registered() -> list[type]:
     """The estimator classes the search understands, in order of registration."""
-    import skhypergrad.adapters.linear_model  # noqa: F401  (registers on import)
+    import skhypergrad.adapters.linear_model
+    import skhypergrad.adapters.neural_network  # noqa: F401  (both register on import)
 
     return list(_registry)
 
 
-def lookup(estimator) -> Adapter:
+def lookup(estimator) -> Any:
     """The adapter of an estimator, by its exact type.
 
     Raises

@@ -16,6 +16,7 @@ from typing import Any, ClassVar, NamedTuple
 import jax
 import jax.numpy as jnp
 
+from skhypergrad.bilevel import losses
 from skhypergrad.bilevel.problem import Problem
 from skhypergrad.bilevel.solvers import Adam, Momentum, Nesterov
 
@@ -44,6 +45,7 @@ class Lesson(NamedTuple):
     order : (n_steps, batch_size) int32
         Rows of every mini-batch, `n_samples` where a batch is not full; it begins anew after its end.
     rows : (batch_size,) int32, the mini-batch of a step
+    batches : scalar int32, mini-batches of an epoch
     test, test_weight : (n_test,) rows that are held out, and their weights
     variance : (n_outputs,) weighted variance of the held-out targets
     share : scalar, what the task's criterion is multiplied by; 0 for rows that are only fitted
@@ -56,6 +58,7 @@ class Lesson(NamedTuple):
     weight: Any
     order: Any
     rows: Any
+    batches: Any
     test: Any
     test_weight: Any
     variance: Any
@@ -96,6 +99,15 @@ class MLP:
         return X @ params[-1].coef + params[-1].intercept
 
     def inner(self, params, hyper, data):
+        loss, penalty = self._parts(params, hyper, data)
+        return loss + penalty
+
+    def reported(self, params, hyper, data):
+        """The loss that scikit-learn tells: `inner` with the mean over several targets in place of the sum."""
+        loss, penalty = self._parts(params, hyper, data)
+        return loss / (data.y.shape[1] if self.loss is losses.squared else 1) + penalty
+
+    def _parts(self, params, hyper, data):
         rows = data.rows
         weight = jnp.take(data.weight, rows, mode="fill", fill_value=0.0)
         total = jnp.sum(weight)
@@ -104,7 +116,8 @@ class MLP:
         penalty = sum(
             strength * jnp.vdot(layer.coef, layer.coef) for strength, layer in zip(strengths, params, strict=True)
         )
-        return (jnp.vdot(weight, self.loss(self.raw(params, X), y)) + penalty / 2) / jnp.where(total > 0, total, 1.0)
+        total = jnp.where(total > 0, total, 1.0)
+        return jnp.vdot(weight, self.loss(self.raw(params, X), y)) / total, penalty / 2 / total
 
 
 def batch(data: Lesson, step) -> Lesson:

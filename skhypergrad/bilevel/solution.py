@@ -29,6 +29,10 @@ class Status(enum.Enum):
         "No further decrease could be found, yet the hypergradient is above tol: "
         "the criterion may be noisy or its curvature extreme; try a narrower space or a larger tol."
     )
+    resolved = (
+        "The criterion was descended as far as its resolution goes: that of a training is rough on a smaller scale, where "
+        "its derivative says nothing."
+    )
     max_steps = "max_steps evaluations were used before tol was reached: raise max_steps or tol."
     timeout = "max_time was used up before tol was reached: the best verified point so far is returned."
     interrupted = "The search was stopped from outside: the best verified point so far is returned."

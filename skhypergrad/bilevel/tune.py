@@ -447,7 +447,7 @@ class _Search:
             return Status.boundary if np.any(at_bound(best.theta, best.gradient, region)) else Status.converged
         if self.judge is not None:
             return Status.judged
-        return status if status in (Status.max_steps, Status.inner_failed) else Status.stalled
+        return status if status in (Status.max_steps, Status.resolved, Status.inner_failed) else Status.stalled
 
 
 def at_bound(theta, gradient, region) -> np.ndarray:

@@ -16,8 +16,9 @@ from sklearn.model_selection import KFold, StratifiedKFold
 from sklearn.utils.class_weight import compute_sample_weight
 
 from skhypergrad.adapters.base import lookup
+from skhypergrad.adapters.linear_task import STEPS, LinearTask, unrolled
 from skhypergrad.adapters.scoring import CRITERIA
-from skhypergrad.adapters.task import Routed, Task
+from skhypergrad.adapters.task import Routed
 from skhypergrad.bilevel import Real, Solution, Space, Status, Sweep, losses, tune
 from skhypergrad.bilevel.folds import cut
 from skhypergrad.bilevel.grouped import CLASS_WEIGHT, DOWN, UP, Grouped, grouped, left_out, together
@@ -120,7 +121,7 @@ class Setting:
             balance = balance * compute_sample_weight("balanced", self.y)
         routed = Routed({"sample_weight": self.sample_weight}, {"sample_weight": balance})
         adapter = lookup(self.stand_in)
-        task = Task(self.stand_in, adapter, self.X, self.y, splits, n_judged, routed, None)
+        task = LinearTask(self.stand_in, adapter, self.X, self.y, splits, n_judged, routed, None)
         groups = self.groups if many else None
         in_closed_form = self.splits is None
         with jax.enable_x64(True):
@@ -134,7 +135,7 @@ class Setting:
         if groups is not None:
             groups = np.pad(groups, (0, folds.data.train.X.shape[-1] - len(groups)))
         problem = left_out(model) if in_closed_form else grouped(model, CRITERIA[self.criterion])
-        return Posed(self, task, folds, problem, groups, model.learning_rate(task.target.y.shape[1]))
+        return Posed(self, task, folds, problem, groups, unrolled(model, task))
 
     def _cross_fitted(self, judged, common: Solution, unit: float) -> float:
         """The strength of the guard that folds prefer which the penalties have not seen; 1 for the common penalty.
@@ -223,19 +224,19 @@ class Posed:
     Parameters
     ----------
     setting : Setting
-    task : Task
+    task : LinearTask
     folds : Folds
     problem : Problem, on `Grouped` data
     groups : (n_directions,) int32, or None for one penalty
-    learning_rate : float, of unrolled solvers
+    solver : what an unrolled run is made of
     """
 
     setting: Setting
-    task: Task
+    task: LinearTask
     folds: Any
     problem: Any
     groups: Any
-    learning_rate: float
+    solver: Any
 
     def space(self, begun: dict | None = None, *, guarded: bool = False) -> Space:
         """Where to search, from `begun` on; guarded, many penalties are one and what each deviates by."""
@@ -270,7 +271,7 @@ class Posed:
             )
         return tune(
             self.problem,
-            method_of(setting.method, self.learning_rate),
+            method_of(setting.method, self.solver, STEPS),
             optimizer,
             space,
             Grouped(self.folds.data, self.groups, guard),

@@ -14,7 +14,6 @@ from skhypergrad.bilevel import (
     FirstOrder,
     Forward,
     Implicit,
-    Nesterov,
     Newton,
     Reverse,
     Space,
@@ -23,33 +22,58 @@ from skhypergrad.bilevel import (
 METHODS = ("auto", "implicit", "reverse", "forward", "online")
 OPTIMIZERS = ("auto", "lbfgsb", "hoag", "adam")
 
-# Steps of the inner solver in the unrolled modes that are called by name: of a whole run, and between two updates.
-UNROLLED_STEPS = 300
+# Steps of the inner solver between two updates of the hyperparameters, where they are moved online.
 ONLINE_STEPS = 10
 
 
-def method_of(name, learning_rate):
+# Of trainings, each of which takes long and says little of its close neighbours: starts along each of the diagonal and off
+# it, and the resolution on the free scale (a tenth of a learning rate).
+ROUGH_STARTS, RESOLUTION = 5, 0.1
+
+
+def check_method(name, adapter, estimator) -> None:
+    """Refuse what a network, which is not fitted to an optimum, has no answer to."""
+    if adapter.solves:
+        return
+    kind = type(estimator).__name__
+    if name == "implicit" or isinstance(name, Implicit):
+        raise ValueError(
+            f"The method 'implicit' asks how the optimum of a fit moves, and {kind} is not trained to one: use "
+            "method='auto', 'forward' or 'reverse'."
+        )
+    if name == "online":
+        raise ValueError(
+            f"method='online' changes the hyperparameters while a network is trained, and {kind} can be fitted with "
+            f"constant ones only: use method='auto', or Bilevel{kind}, which keeps the network."
+        )
+
+
+def method_of(name, solver, steps: int, *, solves: bool = True):
     """The hypergradient of that name; an object is one already.
 
     Parameters
     ----------
     name : str or hypergradient
-    learning_rate : callable, (hyper, data) -> step length of the unrolled solvers
+    solver, steps : what a whole unrolled run is made of
+    solves : bool, default=True
+        Whether the fit is an optimum, so that "auto" can ask how it moves.
     """
     if not isinstance(name, str):
         return name
-    solver = Nesterov(learning_rate, 0.9, preconditioned=True)
     if name == "online":
         return Forward(solver, ONLINE_STEPS)
     if name == "reverse":
-        return Reverse(solver, UNROLLED_STEPS)
-    if name == "forward":
-        return Forward(solver, UNROLLED_STEPS)
+        return Reverse(solver, steps)
+    if name == "forward" or not solves:
+        return Forward(solver, steps)
     return Implicit(Newton(ConjugateGradient()))
 
 
-def optimizer_of(name, space: Space, *, online: bool, n_starts, max_steps: int, seed: int):
-    """The optimizer of that name, for this space; an object is one already."""
+def optimizer_of(name, space: Space, *, online: bool, n_starts, max_steps: int, seed: int, smooth: bool = True):
+    """The optimizer of that name, for this space; an object is one already.
+
+    What is not `smooth` has fewer starts and a resolution.
+    """
     if not isinstance(name, str):
         return name
     if name == "hoag":
@@ -58,7 +82,11 @@ def optimizer_of(name, space: Space, *, online: bool, n_starts, max_steps: int, 
         # from the middle to either end in a third of the steps, and slower and slower
         low, high = space.region()
         return FirstOrder(_adam(float(1.5 * np.max(high - low) / max_steps), max_steps))
-    return LBFGSB(n_starts=n_starts, seed=seed)
+    if smooth:
+        return LBFGSB(n_starts=n_starts, seed=seed)
+    return LBFGSB(
+        n_starts=ROUGH_STARTS if n_starts == "auto" else n_starts, n_descents=2, resolution=RESOLUTION, seed=seed
+    )
 
 
 def is_implicit(name) -> bool:

@@ -13,7 +13,7 @@ from skhypergrad.bilevel.tune import at_bound
 from skhypergrad.exceptions import BoundaryWarning
 
 # How a search may end without a word of warning.
-FINE = (Status.converged, Status.judged, Status.swept)
+FINE = (Status.converged, Status.judged, Status.resolved, Status.swept)
 
 
 class Outcome(NamedTuple):

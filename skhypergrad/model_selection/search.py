@@ -34,7 +34,7 @@ from skhypergrad.adapters.task import Routed, check_tunable
 from skhypergrad.bilevel import HOAG, LBFGSB, FirstOrder, Forward, Implicit, Reverse, Status, Stop, Sweep
 from skhypergrad.model_selection.folds import fitted_on, out_of_fold
 from skhypergrad.model_selection.handover import FixedSplits, Handover
-from skhypergrad.model_selection.named import METHODS, OPTIMIZERS
+from skhypergrad.model_selection.named import METHODS, OPTIMIZERS, check_method
 from skhypergrad.model_selection.outcome import Outcome, named, show, trace_of
 from skhypergrad.model_selection.rules import OneStandardError
 from skhypergrad.model_selection.tuner import Combination, Tuner, tune_apart
@@ -91,8 +91,8 @@ class HypergradSearchCV(SearchBase):
     Parameters
     ----------
     estimator : estimator object
-        For continuous spaces: `Ridge`, `RidgeClassifier`, `LogisticRegression` (see `skhypergrad.register` for more),
-        alone or as the last step of a `Pipeline`.
+        For continuous spaces: `Ridge`, `RidgeClassifier`, `LogisticRegression`, `MLPClassifier` and `MLPRegressor` (see
+        `skhypergrad.register` for more), alone or as the last step of a `Pipeline`.
     param_grid : dict or list of dict
         Names and spaces. A list, tuple or array is a grid. `scipy.stats.loguniform(low, high)`,
         `scipy.stats.uniform(low, width)`, `skhypergrad.Real(low, high, scale=, shape=)`, skopt's `Real` and Optuna's
@@ -104,7 +104,8 @@ class HypergradSearchCV(SearchBase):
     criterion : {"log_loss", "brier", "squared_error", "root_squared_error", "r2"}, default=None
         What is descended, whatever `scoring` is. None for the rule above.
     method : {"auto", "implicit", "reverse", "forward", "online"}, or `Implicit`, `Reverse` or `Forward`, default="auto"
-        How the hypergradient is computed. "auto" is "implicit": how the optimum of the fit moves. "reverse" and "forward"
+        How the hypergradient is computed. "auto" is "implicit": how the optimum of the fit moves; for networks, whose
+        training has no such optimum, it is "forward", and differentiates the whole of it. "reverse" and "forward"
         differentiate 300 preconditioned steps of Nesterov's method instead, "online" moves the hyperparameters after every 10
         steps of one run; an object of `skhypergrad.bilevel` says it all, for instance `Reverse(Momentum(1e-3), steps=300)`.
         Unrolled, what is descended is what so many steps come to; the winner is then fitted by scikit-learn.
@@ -360,7 +361,7 @@ class HypergradSearchCV(SearchBase):
         run.tuner = self._make_tuner()
         run.handover = Handover(run.estimator)
         self.estimator = run.handover.base
-        if run.tuner.carries and len(run.combinations) == len(run.plan):
+        if all(isinstance(step, Combination) and run.tuner.carries(step) for step in run.plan):
             # nothing is left to be fitted, and scoring alone does not earn the start of processes
             self.n_jobs = None
 
@@ -391,6 +392,7 @@ class HypergradSearchCV(SearchBase):
             for values in ParameterGrid(listed):
                 estimator = clone(self._run.estimator).set_params(**clone(values, safe=False))
                 adapter = check_tunable(estimator, continuous)
+                check_method(self.method, adapter, last_step(estimator)[1])
                 if self.criterion is not None:
                     check_criterion(self.criterion, adapter, last_step(estimator)[1])
                 plan.append(Combination(values, continuous, estimator, adapter))

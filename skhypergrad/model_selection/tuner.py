@@ -12,10 +12,12 @@ import numpy as np
 from threadpoolctl import threadpool_limits
 
 from skhypergrad.adapters._compat import num_samples
-from skhypergrad.adapters.base import Adapter
+from skhypergrad.adapters.base import Adapter, NetworkAdapter
+from skhypergrad.adapters.linear_task import LinearTask
+from skhypergrad.adapters.network_task import NetworkTask
 from skhypergrad.adapters.pipeline import last_step
 from skhypergrad.adapters.scoring import criterion_of
-from skhypergrad.adapters.task import Routed, Task, prepare
+from skhypergrad.adapters.task import Cut, Routed, Task, prepare
 from skhypergrad.bilevel import Interrupted, Solution, Space, Status, Stop, Sweep, tune
 from skhypergrad.bilevel.space import Real
 from skhypergrad.model_selection.named import is_implicit, method_of, optimizer_of
@@ -29,13 +31,16 @@ HALVINGS = 8
 CUT_SHORT = (Status.timeout, Status.interrupted)
 
 
+TASKS: dict[type, type[Task]] = {Adapter: LinearTask, NetworkAdapter: NetworkTask}
+
+
 class Combination(NamedTuple):
     """One combination of listed values, with the continuous space that is searched within it."""
 
     listed: dict
     continuous: dict[str, Real]
     estimator: Any
-    adapter: Adapter
+    adapter: Adapter | NetworkAdapter
 
 
 @dataclass
@@ -77,10 +82,9 @@ class Tuner:
     prepared: dict[tuple, Any] = field(default_factory=dict)
     interrupted: bool = False
 
-    @property
-    def carries(self) -> bool:
+    def carries(self, step: Combination) -> bool:
         """Whether scoring and refit take the solutions over, instead of fitting anew."""
-        return is_implicit(self.method)
+        return step.adapter.solves and is_implicit(self.method)
 
     def __call__(self, step: Combination, inits: dict, callback: Callable | None = None) -> list[Outcome]:
         """Search one combination: the best point, and with a `rule` perhaps a simpler one.
@@ -124,20 +128,20 @@ class Tuner:
         space = Space(
             {name.removeprefix(prefix): _begun_at(real, inits.get(name)) for name, real in step.continuous.items()}
         )
-        task = Task(
+        task = TASKS[type(step.adapter)](
             step.estimator,
             step.adapter,
             self.X,
             self.y,
-            self._all_splits(),
+            self._all_splits(step),
             len(self.splits),
             self.routed,
             prepared,
         )
         descended = criterion_of(self.scorer, step.adapter) if self.scorer is not None else None
         criterion = self.criterion or descended or step.adapter.criteria[0]
-        folds, problem = task.cut(criterion)
-        return Posed(self, step, prefix, space, task, folds, problem, criterion, judged=criterion != descended)
+        cut = task.cut(criterion)
+        return Posed(self, step, prefix, space, task, cut, criterion, judged=criterion != descended)
 
     def _failed(self, step: Combination, error: Exception) -> Outcome:
         """The outcome of a combination that could not be searched: scikit-learn will fit it, and say what is wrong."""
@@ -153,17 +157,17 @@ class Tuner:
             failure=f"{told} {type(error).__name__}: {error}",
         )
 
-    def _all_splits(self) -> list:
+    def _all_splits(self, step: Combination) -> list:
         """The folds, and all rows as one more where they will be fitted."""
-        if not (self.refits and self.carries):
+        if not (self.refits and self.carries(step)):
             return self.splits
         everything = np.arange(num_samples(self.X))
         return [*self.splits, (everything, everything[:1])]
 
     def _prepare(self, step: Combination, prefix: str):
-        key = _preprocessing_of(step, prefix)
+        splits = self._all_splits(step)
+        key = (len(splits), *_preprocessing_of(step, prefix))
         if key not in self.prepared:
-            splits = self._all_splits()
             self.prepared[key] = prepare(step.estimator, self.X, self.y, splits, self.routed, self.n_jobs)
         return self.prepared[key]
 
@@ -172,7 +176,7 @@ class Tuner:
         return {**self.__dict__, "prepared": {}, "n_jobs": None}
 
     def _simplifies(self, step: Combination, solution: Solution) -> bool:
-        if self.rule is None or self.scorer is None or solution.params is None or not self.carries:
+        if self.rule is None or self.scorer is None or solution.params is None or not self.carries(step):
             return False
         if solution.status in CUT_SHORT:
             return False
@@ -223,7 +227,7 @@ class Posed:
     prefix : str, what full names begin with
     space : Space, by the names without it
     task : Task
-    folds, problem : what `task.cut` made of it
+    cut : Cut, what the task made of it
     criterion : str, what is descended
     judged : bool, whether the scorer is something else and chooses among the evaluated points
     """
@@ -233,8 +237,7 @@ class Posed:
     prefix: str
     space: Space
     task: Task
-    folds: Any
-    problem: Any
+    cut: Cut
     criterion: str
     judged: bool
 
@@ -249,6 +252,7 @@ class Posed:
             n_starts=tuner.n_starts,
             max_steps=tuner.max_steps,
             seed=tuner.seed,
+            smooth=self.step.adapter.solves,
         )
         judge = (lambda params: -self.mean_score(params)) if self.judged and tuner.scorer is not None else None
         solution = self.run(optimizer, callback, judge)
@@ -259,13 +263,14 @@ class Posed:
 
     def run(self, optimizer, callback: Callable | None, judge: Callable | None = None) -> Solution:
         """`tune` with another optimizer, or with a judge."""
+        cut = self.cut
         return tune(
-            self.problem,
-            method_of(self.tuner.method, self.task.learning_rate),
+            cut.problem,
+            method_of(self.tuner.method, cut.solver, cut.steps, solves=self.step.adapter.solves),
             optimizer,
             self.space,
-            self.folds.data,
-            task_axes=self.folds.axes,
+            cut.data,
+            task_axes=cut.axes,
             restart=False if self.tuner.method == "online" else None,
             max_steps=self.tuner.max_steps,
             tol=self.tuner.tol,
@@ -276,9 +281,8 @@ class Posed:
     def outcome(self, solution: Solution) -> Outcome:
         """A solution as a row of `cv_results_` to be, with fitted estimators where they can be handed over."""
         answers = None
-        if self.tuner.carries and solution.params is not None:
-            coef, intercept = self.folds.restore(solution.params)
-            answers = self.task.answers(coef, intercept, named("", solution.hyper))
+        if self.tuner.carries(self.step) and solution.params is not None:
+            answers = self.task.answers(self.cut.restore(solution.params), named("", solution.hyper))
         return Outcome.of(
             solution,
             self.prefix,
@@ -287,12 +291,12 @@ class Posed:
             n_splits=len(self.tuner.splits),
             criterion=self.criterion,
             answers=answers,
-            device=_device(self.folds),
+            device=_device(self.cut),
         )
 
     def scores(self, params) -> np.ndarray:
         """The scorer on every fold."""
-        return self.task.scores(self.tuner.scorer, *self.folds.restore(params))
+        return self.task.scores(self.tuner.scorer, self.cut.restore(params))
 
     def mean_score(self, params) -> float:
         """NaN where the scorer fails: scored again at the end, `error_score` decides, and scikit-learn tells."""
@@ -332,9 +336,10 @@ def _at_the_end(solution: Solution, space: Space) -> Solution:
     return solution._replace(hyper=last.hyper, value=last.value, gradient=space.natural(last.gradient, last.hyper))
 
 
-def _device(folds) -> str:
+def _device(cut: Cut) -> str:
     """Where the folds are, for instance "cpu" or "gpu (NVIDIA H100)"."""
-    (device, *_) = next(iter(leaf for leaf in jax.tree.leaves(folds.data) if hasattr(leaf, "devices"))).devices()
+    on_devices = (leaf for leaf in jax.tree.leaves(cut.data) if hasattr(leaf, "devices"))
+    (device, *_) = next(on_devices).devices()
     kind = device.device_kind
     return device.platform if kind == device.platform else f"{device.platform} ({kind})"
 

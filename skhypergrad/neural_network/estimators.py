@@ -37,6 +37,9 @@ RATES = {
 # Where trainings begin that are compared for a moment, besides the given learning rate.
 LEARNING_RATES = (1e-4, 1e-3, 1e-2, 1e-1, 1.0)
 
+# Epochs with an order of their own; a longer training begins with the first one again.
+ORDERS = 50
+
 # Steps between two moves of the hyperparameters, at least; they are whole epochs.
 STRETCH = 5
 
@@ -121,16 +124,15 @@ class _TunesWhileTraining(BaseEstimator):
         that are kept.
         """
         from skhypergrad.bilevel import criteria, losses, networks
+        from skhypergrad.bilevel.lessons import starting_weights
         from skhypergrad.bilevel.solution import Interrupted, columns
-        from skhypergrad.neural_network.lessons import lessons, starting_weights
 
         sizes = self._sizes(X.shape[1], y.shape[1])
         fixed, space = self._space(len(sizes) - 1)
         rng = check_random_state(self.random_state)
         splits = self._splits(X, y, weight, n_trained, rng)
-        batch_size = 200 if self.batch_size == "auto" else int(self.batch_size)
         start = starting_weights(sizes, self.activation, rng, X.dtype)
-        data, axes, batches = lessons(X, y.astype(X.dtype), weight, splits, batch_size, start, fixed, rng)
+        data, axes, batches = self._lessons(X, y.astype(X.dtype), weight, splits, start, fixed, rng)
         problem = networks.held_out_rows(
             networks.MLP(getattr(losses, loss), self.activation), getattr(criteria, criterion)
         )
@@ -234,6 +236,22 @@ class _TunesWhileTraining(BaseEstimator):
                 ConvergenceWarning,
                 stacklevel=4,
             )
+
+    def _lessons(self, X, y, weight, splits, start, fixed, rng):
+        """The tasks, their axes, and the mini-batches of an epoch."""
+        from skhypergrad.bilevel.lessons import lessons
+
+        trains = [train[weight[train] > 0] for train, _ in splits]
+        size = min(200 if self.batch_size == "auto" else int(self.batch_size), max(map(len, trains)))
+        # where one batch holds all rows their order makes no difference, and they stay as they are
+        orders = [
+            train[None] if len(train) <= size else np.stack([rng.permutation(train) for _ in range(ORDERS)])
+            for train in trains
+        ]
+        tests = [test for _, test in splits]
+        weights = [weight] * len(splits)
+        data, axes = lessons(X, y, weights, orders, size, tests, [weight[test] for test in tests], start, fixed)
+        return data, axes, int(data.batches.max())
 
     def _sizes(self, n_features, n_outputs):
         hidden = np.atleast_1d(self.hidden_layer_sizes)

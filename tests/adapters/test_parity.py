@@ -12,8 +12,9 @@ from sklearn.base import clone
 from sklearn.model_selection import KFold
 
 from skhypergrad.adapters import lookup, registered
+from skhypergrad.adapters.linear_task import LinearTask
 from skhypergrad.adapters.scoring import CRITERIA
-from skhypergrad.adapters.task import Routed, Task
+from skhypergrad.adapters.task import Routed
 from skhypergrad.bilevel import Implicit
 from skhypergrad.bilevel.tune import _start, _step
 
@@ -40,14 +41,14 @@ def make_weights(weighted):
 
 def build(case, sparse, weighted, intercept, monkeypatch, criterion):
     if sparse:  # keep small matrices sparse, so that the sparse path is what is tested
-        monkeypatch.setattr("skhypergrad.adapters.task.DENSE_CELLS", 0)
+        monkeypatch.setattr("skhypergrad.adapters.linear_task.DENSE_CELLS", 0)
     X, y = make_data(case.target, sparse)
     weights = make_weights(weighted)
     estimator = clone(case.estimator).set_params(fit_intercept=intercept, **(case.sparse_solver if sparse else {}))
     splits = list(KFold(4, shuffle=True, random_state=0).split(X))
-    task = Task(estimator, lookup(estimator), X, y, splits, len(splits), Routed(weights, weights), None)
-    folds, problem = task.cut(criterion)
-    return estimator, X, y, weights, splits, folds, problem
+    task = LinearTask(estimator, lookup(estimator), X, y, splits, len(splits), Routed(weights, weights), None)
+    cut = task.cut(criterion)
+    return estimator, X, y, weights, splits, cut, cut.problem
 
 
 def solve(problem, folds, hyper, method=None):
@@ -107,7 +108,7 @@ def test_fold_solutions_are_scikit_learns(case, sparse, weighted, intercept, mon
     criterion = lookup(case.estimator).criteria[0]
     estimator, X, y, weights, splits, folds, problem = build(case, sparse, weighted, intercept, monkeypatch, criterion)
     value, _, carry = solve(problem, folds, case.hyper)
-    coef, bias = folds.restore(jax.tree.map(np.array, carry.params))
+    coef, bias = zip(*folds.restore(jax.tree.map(np.array, carry.params)), strict=True)
     models = [model for model, _ in fitted(estimator, case.hyper, X, y, weights, splits)]
     for k, model in enumerate(models):
         oracle = np.atleast_2d(model.coef_).T
@@ -140,7 +141,8 @@ def test_hypergradient_is_the_difference_of_scikit_learns_scores(case, sparse, w
 
 
 def test_every_registered_estimator_is_in_the_catalogue():
-    assert {type(case.estimator) for case in catalogue.ADAPTED} == set(registered())
+    networks = {type(case) for case in catalogue.NETWORKS}
+    assert {type(case.estimator) for case in catalogue.ADAPTED} | networks == set(registered())
 
 
 def test_every_criterion_is_some_estimators():

@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 
 from skhypergrad.adapters import lookup
-from skhypergrad.adapters.task import Routed, Task
+from skhypergrad.adapters.linear_task import LinearTask
+from skhypergrad.adapters.task import Routed
 from skhypergrad.bilevel import Implicit, Newton, Problem, value_and_hypergrad
 from skhypergrad.bilevel.tune import _start, _step
 
@@ -177,12 +178,12 @@ def test_ridge_against_mpmath_up_to_condition_1e12(condition, seed):
     alpha = 1e-3
     estimator = Ridge(fit_intercept=False)
     split = [(np.arange(n), np.arange(n, 2 * n))]
-    task = Task(estimator, lookup(estimator), np.vstack([X, Xv]), np.r_[y, yv], split, 1, Routed({}, {}), None)
-    folds, problem = task.cut("squared_error")
+    task = LinearTask(estimator, lookup(estimator), np.vstack([X, Xv]), np.r_[y, yv], split, 1, Routed({}, {}), None)
+    cut = task.cut("squared_error")
     with jax.enable_x64(True):
         method, hyper = Implicit(tol=1e-13), {"alpha": jnp.asarray(alpha)}
-        carry = _start(problem, folds.axes, method, hyper, folds.data)
-        _, gradient, _ = _step(problem, folds.axes, method, hyper, folds.data, carry, 1e-13)
+        carry = _start(cut.problem, cut.axes, method, hyper, cut.data)
+        _, gradient, _ = _step(cut.problem, cut.axes, method, hyper, cut.data, carry, 1e-13)
     truth, scale = ridge_truth(X, y, Xv, yv, alpha)
     error = abs(mp.mpf(float(gradient["alpha"]) * alpha) - truth) / max(abs(truth), mp.mpf("1e-3") * scale)
     assert float(error) <= max(1e-12, 500 * np.sqrt(condition) * np.finfo(float).eps)

@@ -33,7 +33,7 @@ def lesson(X, y, rates, start=None):
     rows = np.arange(n, dtype=np.int32)
     fixed = {"alpha": 0.3, "init_scale": 1.0, "beta_1": 0.9, "beta_2": 0.999, "epsilon": 1e-8, "momentum": 0.9} | rates
     return networks.Lesson(
-        X, y, np.ones(n), rows[None], rows, rows, np.ones(n), np.ones(y.shape[1]), np.array(1.0), start,
+        X, y, np.ones(n), rows[None], rows, np.array(1), rows, np.ones(n), np.ones(y.shape[1]), np.array(1.0), start,
         {name: np.array(value) for name, value in fixed.items()},
     )  # fmt: skip
 

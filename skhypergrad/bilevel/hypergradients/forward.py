@@ -81,9 +81,12 @@ class Forward(unrolled.Unrolled):
             return (floats, tangent, rest), alive
 
         tail = self.steps if self.window is None else self.window
-        state, alive, taken = unrolled.run(plain, state, self.steps - tail)
+        ended = unrolled.ending(self.solver, hyper, data)
+        state, alive, taken = unrolled.run_until(plain, state, self.steps - tail, ended)
         floats, rest, _ = _split(state)
-        (floats, tangent, rest), on, more = unrolled.run(tracked, (floats, tangent, rest), tail)
+        (floats, tangent, rest), on, more = unrolled.run_until(
+            tracked, (floats, tangent, rest), tail, ended and (lambda loop: ended(join(loop[0], loop[2])))
+        )
 
         def outer(floats, hyper):
             params = unrolled.of(self.solver, hyper).params(join(floats, rest))

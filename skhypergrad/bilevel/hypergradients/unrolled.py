@@ -81,6 +81,29 @@ def is_finite(state):
     return jnp.all(jnp.stack(leaves))
 
 
+def ending(solver, hyper, data):
+    """state -> whether a run is at its end, for solvers that end by themselves; None for the others."""
+    ended = getattr(of(solver, hyper), "ended", None)
+    return None if ended is None else lambda state: ended(data, state)
+
+
+def run_until(step, state, steps, ended):
+    """As `run`, and no further once all is over: for derivatives that travel along, a loop has none of its own."""
+    if ended is None:
+        return run(step, state, steps)
+
+    def on(loop):
+        state, alive, taken = loop
+        return (taken < steps) & alive & ~ended(state)
+
+    def body(loop):
+        state, alive, taken = loop
+        state, alive = step(state, alive)
+        return state, alive, taken + alive
+
+    return jax.lax.while_loop(on, body, (state, jnp.asarray(True), jnp.asarray(0)))
+
+
 def run(step, state, steps, *, kept=None):
     """`steps` steps from (state, alive), with the number of them that were taken.
 

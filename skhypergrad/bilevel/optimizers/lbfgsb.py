@@ -50,6 +50,9 @@ class LBFGSB:
         Inner tolerance of the starts.
     tol : float, default=1e-6
         Inner tolerance of the descents; less where the outer tolerance asks for it (10 * outer**1.75).
+    resolution : float, default=0.0
+        On the free scale; what lies closer to an evaluated point is not looked at. For criteria that are rough on small
+        scales, as trainings of networks make them.
     seed : int, default=0
         Of the quasi-random starts.
     """
@@ -59,6 +62,7 @@ class LBFGSB:
     first_step: float = 1.0
     coarse_tol: float = 3e-3
     tol: float = 1e-6
+    resolution: float = 0.0
     seed: int = 0
 
     honours_sums: ClassVar[bool] = False
@@ -78,13 +82,14 @@ class LBFGSB:
 
     def _close_in(self, oracle, starts: list[Start], region, budget: Budget, scale: float) -> Status:
         """The minima between neighbouring starts along one coordinate, the most promising first."""
-        points = sorted((line.Point(float(s.theta[0]), s.answer, coarse=True) for s in starts), key=lambda p: p.x)
+        coarse = self._is_coarse(budget)
+        points = sorted((line.Point(float(s.theta[0]), s.answer, coarse) for s in starts), key=lambda p: p.x)
         steps_left, best, first = budget.max_steps, np.inf, None
         for basin in line.basins(points)[: self.n_descents]:
             if not line.promises(basin, best):
                 continue
             tols = self._inner_tol(budget), budget.inner_tol
-            status, used = line.descend(oracle, points, basin, *tols, budget.tol * scale, steps_left)
+            status, used = line.descend(oracle, points, basin, *tols, budget.tol * scale, steps_left, self.resolution)
             first, steps_left = first or status, steps_left - used
             best = min((p.value for p in points if not p.coarse), default=np.inf)
             if steps_left <= 0:
@@ -102,6 +107,10 @@ class LBFGSB:
             if steps_left <= 0:
                 return Status.max_steps
         return statuses[0]
+
+    def _is_coarse(self, budget: Budget) -> bool:
+        """Whether the answers of the starts are less accurate than they could be."""
+        return self.coarse_tol > budget.inner_tol
 
     def _inner_tol(self, budget: Budget) -> float:
         return min(self.tol, 10 * budget.tol**1.75)
@@ -126,7 +135,9 @@ class LBFGSB:
         box = scipy.optimize.Bounds(*region)
         used, step = 0, self.first_step
         for _ in range(1 + BACKTRACKS):
-            descent = _Descent(oracle, start, region, max_steps - used, small, tol, step)
+            descent = _Descent(
+                oracle, start, region, max_steps - used, small, tol, step, self.resolution, self._is_coarse(budget)
+            )
             with contextlib.suppress(_Leave):
                 scipy.optimize.minimize(descent, start.theta, jac=True, method="L-BFGS-B", bounds=box, options=options)
             used += descent.used
@@ -140,15 +151,22 @@ class LBFGSB:
 class _Descent:
     """The function that SciPy minimises: scaled, counted, and left as soon as there is nothing more to gain."""
 
-    def __init__(self, oracle, start: Start, region, max_steps, pgtol, tol, first_step):
+    def __init__(self, oracle, start: Start, region, max_steps, pgtol, tol, first_step, resolution, coarse):
         self.oracle, self.region, self.max_steps, self.pgtol, self.tol = oracle, region, max_steps, pgtol, tol
         slope = np.max(np.abs(region.slope(start.theta, start.answer.gradient)))
         self.zero, self.scale = start.answer.value, first_step / (slope if slope > 0 else 1.0)
         self.carry, self.used, self.status = start.answer.carry, 0, Status.stalled
         self.last: Start | None = None
         self.start, self.reach = start, 0.0
+        self.resolution, self.coarse = resolution, coarse
 
     def __call__(self, theta):
+        distance = np.max(np.abs(theta - (self.last or self.start).theta))
+        if distance == 0 and self.last is None and not self.coarse:
+            return 0.0, self.start.answer.gradient * self.scale
+        if 0 < distance < self.resolution:
+            self.status = Status.resolved
+            raise _Leave
         if self.used >= self.max_steps:
             self.status = Status.max_steps
             raise _Leave
@@ -156,7 +174,7 @@ class _Descent:
         answer = self.oracle(theta, self.carry, self.tol)
         if not answer.solved:
             self.status = Status.inner_failed
-            self.reach = np.max(np.abs(theta - (self.last or self.start).theta))
+            self.reach = distance
             raise _Leave
         self.carry = answer.carry
         if self._is_done(theta, answer):

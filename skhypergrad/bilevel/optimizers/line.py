@@ -67,11 +67,13 @@ def cubic(left: Point, right: Point) -> tuple[float, float]:
     return left.x + t * width, value
 
 
-def descend(oracle, line, basin, tol: float, final: float, small: float, max_steps: int) -> tuple[Status, int]:
+def descend(
+    oracle, line, basin, tol: float, final: float, small: float, max_steps: int, resolution: float = 0.0
+) -> tuple[Status, int]:
     """Evaluate until a slope is at most `small` and no step promises more; the status, and the evaluations used.
 
     Every evaluation becomes a point of the sorted `line`. Their accuracy is `tol`, and `final` where a step is so short
-    that it is likely to be the last.
+    that it is likely to be the last. What is closer than `resolution` to a point is not looked at.
     """
     # found by its place: an earlier descent may have evaluated it again
     here, used = bisect.bisect_left(line, basin[0].x, key=lambda p: p.x), 0
@@ -90,6 +92,8 @@ def descend(oracle, line, basin, tol: float, final: float, small: float, max_ste
         widths.append(right.x - left.x)
         x = _next(left, right, widths)
         near = min(left, right, key=lambda point: abs(point.x - x))
+        if 0 < abs(x - near.x) < resolution:
+            return Status.resolved, used
         likely_last = not near.coarse and abs(near.x - x) < SHORT
         for _ in range(min(1 + BACKTRACKS, max_steps - used)):
             answer = oracle(np.array([x]), near.answer.carry, final if likely_last else tol)

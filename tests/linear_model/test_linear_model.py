@@ -49,6 +49,20 @@ def test_leave_one_out_is_ridge_cvs():
     assert wide.criterion_ == pytest.approx(-RidgeCV([wide.alpha_]).fit(X[:8], y[:8]).best_score_, rel=1e-6)
 
 
+def test_the_derivative_of_the_leave_one_out_error_is_its_closed_form():
+    trace = BilevelRidge(cv="loo").fit(X, y).trace_
+    U, s, _ = np.linalg.svd(X - X.mean(axis=0), full_matrices=False)
+    z = U.T @ y
+    for alpha, value, slope in zip(trace["alpha"], trace["criterion"], trace["d_alpha"], strict=True):
+        # residual / (1 - leverage), and what becomes of it as the shrinkage changes
+        shrunk, change = s**2 / (s**2 + alpha), -(s**2) / (s**2 + alpha) ** 2
+        residual, left = y - y.mean() - U @ (shrunk * z), 1 - 1 / len(y) - U**2 @ shrunk
+        error = residual / left
+        moved = -U @ (change * z) / left + residual * (U**2 @ change) / left**2
+        assert value == pytest.approx(np.mean(error**2), rel=1e-12)
+        assert slope == pytest.approx(alpha * 2 * np.mean(error * moved), rel=1e-9)
+
+
 @pytest.mark.filterwarnings("ignore:max_steps")
 @pytest.mark.parametrize("cv", [3, "loo"])
 def test_the_derivative_by_each_penalty_is_that_of_finite_differences(cv):

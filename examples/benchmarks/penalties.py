@@ -67,6 +67,11 @@ def cells(name):
     return lambda: (np.asarray(load(name)["X"], float), load(name)["y"])
 
 
+def elevators():
+    part = load("uci_elevators")
+    return np.asarray(part["X"][:3000], float), np.asarray(part["y"][:3000], float)
+
+
 def synthetic(n, p, relevant):
     def draw(seed):
         rng = np.random.RandomState(seed)
@@ -86,7 +91,7 @@ def synthetic(n, p, relevant):
 REAL = {
     "diabetes": lambda: datasets.load_diabetes(return_X_y=True),
     **(
-        {"california": california, "prostate": prostate, "gas": cells("uci_gas"), "riboflavin": cells("riboflavin")}
+        {"california": california, "prostate": prostate, "elevators": elevators, "riboflavin": cells("riboflavin")}
         if DATA
         else {}
     ),

@@ -39,7 +39,7 @@ from sklearn.preprocessing import PolynomialFeatures, StandardScaler
 from skhypergrad import BilevelLogisticRegression, BilevelRidge
 
 DATA = os.environ.get("SKHYPERGRAD_DATA")
-GRID = np.geomspace(1e-4, 1e4, 50)
+GRID = np.geomspace(1e-6, 1e6, 50)
 TEST_ROWS = 2000
 
 
@@ -114,8 +114,8 @@ def split(name, seed):
     X, y = {**REAL, **CLASSES}[name]()
     parts = train_test_split(X, y, test_size=1 / 3, random_state=seed, stratify=y if name in CLASSES else None)
     scaler = StandardScaler().fit(parts[0])
-    unit = 1.0 if name in CLASSES else np.std(parts[2])
-    return scaler.transform(parts[0]), scaler.transform(parts[1]), parts[2] / unit, parts[3] / unit
+    y, y_test = parts[2:] if name in CLASSES else (part / np.std(parts[2]) for part in parts[2:])
+    return scaler.transform(parts[0]), scaler.transform(parts[1]), y, y_test
 
 
 def tuned_by_optuna(trials, cls, name, scoring):

@@ -22,6 +22,7 @@ import jax.numpy as jnp
 import numpy as np
 import scipy.sparse
 
+from skhypergrad.bilevel.compiling import compiled
 from skhypergrad.bilevel.matrices import Diagonal, HostMatrix, RowScaled, Sparse, TwoPrecisions
 
 # Above this a factorisation, cubic in the smaller side, costs more than the iterations it saves.
@@ -282,7 +283,13 @@ def _sparse(table: Table, fit_intercept: bool) -> Folds:
     return Folds(data, axes, restore, fit_intercept, tuple(hosts))
 
 
-@jax.jit
+@compiled
+def _stacked_parts(folds):
+    """What is the same part of every fold in one array each."""
+    return [jnp.stack(part) for part in zip(*folds, strict=True)]
+
+
+@compiled
 def _rotation(X, weight):
     """Tall X (n, p) in an orthonormal basis of its columns, its singular vectors as well as may be, and the basis (p, p).
 
@@ -294,7 +301,7 @@ def _rotation(X, weight):
     return X @ basis, basis
 
 
-@jax.jit
+@compiled
 def _principal(X):
     """Wide X (n, p) in the basis of its n singular vectors, and (n, n) weights with X.T @ weights that basis."""
     left, d, _ = jnp.linalg.svd(_triangle(X.T).T, full_matrices=False)
@@ -454,7 +461,7 @@ def _condensed(table: Table, fit_intercept: bool) -> Folds:
         return jax.block_until_ready(_condense(*gathered, fit_intercept=fit_intercept))
 
     folds = map(fold, table.train_weight, table.test_weight)
-    X, y, Z, t, weight, center, y_center = (jnp.stack(part) for part in zip(*folds, strict=True))
+    X, y, Z, t, weight, center, y_center = _stacked_parts(list(folds))
     data = Fold(train=Rows(X, y, jnp.ones(X.shape[:2])), test=Rows(Z, t, weight), to_features=None, **_common(table))
     axes = Fold(train=Rows(0, 0, 0), test=Rows(0, 0, 0), variance=0, offset=0, to_features=None, share=0)
     restore = Restoration(None, np.array(center)[:, :features], np.array(y_center))
@@ -487,7 +494,7 @@ def diagonalized(table: Table, fit_intercept: bool) -> Folds:
         return jax.block_until_ready(_diagonalize(*gathered, fit_intercept=fit_intercept))
 
     folds = map(fold, X if stacked else [X] * len(train_weight), train_weight, test_weight)
-    d, c, Z, t, weight, basis, center, y_center = (jnp.stack(part) for part in zip(*folds, strict=True))
+    d, c, Z, t, weight, basis, center, y_center = _stacked_parts(list(folds))
     data = Fold(
         train=Rows(Diagonal(d), c, jnp.ones_like(d)), test=Rows(Z, t, weight), to_features=None, **_common(table)
     )
@@ -543,7 +550,7 @@ def _blocks(table: Table):
     return triangles[:, 0], triangles[:, 1 : 1 + table.X.shape[1]], triangles[:, 1 + table.X.shape[1] :], train, test
 
 
-@jax.jit
+@compiled
 def _triangle(rows):
     """The triangle of the QR decomposition of (..., n, p) rows; tall ones in blocks, which stay in the cache."""
     n, p = rows.shape[-2:]
@@ -556,7 +563,7 @@ def _triangle(rows):
     return jnp.linalg.qr(rows, mode="r")
 
 
-@jax.jit(static_argnames="fit_intercept")
+@compiled(static_argnames="fit_intercept")
 def _diagonalize(ones, X, y, test_ones, test_X, test_y, *, fit_intercept):
     """One fold: (d, c) of the training rows, the held-out rows in the same basis, and the way back.
 
@@ -576,7 +583,7 @@ def _diagonalize(ones, X, y, test_ones, test_X, test_y, *, fit_intercept):
     return d, c, *_held_out(test_X @ basis, test_y, test_ones @ test_ones), basis, center, y_center
 
 
-@jax.jit(static_argnames="fit_intercept")
+@compiled(static_argnames="fit_intercept")
 def _condense(ones, X, y, test_ones, test_X, test_y, *, fit_intercept):
     """As `_diagonalize`, in the features: (X, y) of the training rows, the held-out rows, and the way back."""
     X, y, test_X, test_y, center, y_center = _centred(ones, X, y, test_ones, test_X, test_y, fit_intercept)

@@ -11,6 +11,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from skhypergrad.bilevel.compiling import compiled
 from skhypergrad.bilevel.hypergradients import Several
 from skhypergrad.bilevel.optimizers import Answer, Budget, Path, Stop, Visit
 from skhypergrad.bilevel.optimizers.oracle import is_stationary
@@ -44,7 +45,7 @@ def _let_go() -> None:
         jax.clear_caches()
 
 
-@functools.partial(jax.jit, static_argnums=(0, 1))
+@compiled(static_argnums=(0, 1))
 def _start(problem, axes, method, hyper, data):
     def begin(hyper, data):
         # while tracing, so once for each compilation, and with the shapes of one task
@@ -55,7 +56,7 @@ def _start(problem, axes, method, hyper, data):
     return begin(hyper, data) if axes is None else jax.vmap(begin, in_axes=(None, axes))(hyper, data)
 
 
-@functools.partial(jax.jit, static_argnums=(0, 1))
+@compiled(static_argnums=(0, 1))
 def _step(problem, axes, method, hyper, data, carry, tol):
     step = functools.partial(method.step, problem)
     if axes is None:
@@ -65,7 +66,7 @@ def _step(problem, axes, method, hyper, data, carry, tol):
     return mean(value), jax.tree.map(mean, gradient), carry
 
 
-@functools.partial(jax.jit, static_argnums=(0, 1, 2, 3, 4, 5, 6))
+@compiled(static_argnums=(0, 1, 2, 3, 4, 5, 6))
 def _follow(problem, axes, space, rule, length, restart, tol, method, data, fresh, begin, steps):
     """`steps` moves, `length` at most: where they end, (value, number, params) of the best, and what every point answered."""
     region = space.region()

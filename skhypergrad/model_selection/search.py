@@ -188,7 +188,7 @@ class HypergradSearchCV(SearchBase):
     Notes
     -----
     The value returned is the best evaluated one, verified: its inner problems and adjoint systems are solved to recomputed
-    residuals, and no starting value is better. The first fit of a given shape compiles a program, which takes one to three
+    residuals, and no starting value is better. The first fit of a given shape compiles a program, which takes one to two
     seconds; later fits reuse it.
 
     Examples

@@ -18,6 +18,7 @@ import jax
 import jax.numpy as jnp
 from jax.flatten_util import ravel_pytree
 
+from skhypergrad.bilevel.compiling import compiled
 from skhypergrad.bilevel.hypergradients.evidence import Evidence
 from skhypergrad.bilevel.linear_solvers import ConjugateGradient
 from skhypergrad.bilevel.problem import dual_norm, flat_preconditioner, hessian, lowered, rough_hessian
@@ -33,6 +34,11 @@ LINEAR_ROUNDING = 1e-6
 SLACK = 10
 # A coarse value that its correction changes by more than this share is no value: the correction is a first-order one.
 LARGEST_CORRECTION = 0.5
+
+
+@compiled
+def _on_the_line(near, far, share):
+    return jax.tree.map(lambda a, b: a + share * (b - a), near, far)
 
 
 class ImplicitCarry(NamedTuple):
@@ -128,8 +134,7 @@ class Implicit:
 
         The adjoint is taken as it is: it is known to a per cent or so, and a line would magnify that.
         """
-        params = jax.tree.map(lambda a, b: a + share * (b - a), near.params, far.params)
-        return near._replace(params=params)
+        return near._replace(params=_on_the_line(near.params, far.params, share))
 
     def visible(self, problem, hyper, data):
         """What a hyperparameter must enter to have a derivative: the objectives, not the starting weights."""

@@ -23,10 +23,14 @@ from skhypergrad.bilevel import Real, Solution, Space, Status, Sweep, losses, tu
 from skhypergrad.bilevel.folds import cut
 from skhypergrad.bilevel.grouped import CLASS_WEIGHT, DOWN, UP, Grouped, grouped, left_out, together
 from skhypergrad.bilevel.models import LinearModel
+from skhypergrad.bilevel.optimizers.oracle import is_stationary
 from skhypergrad.bilevel.solution import DERIVATIVES, columns
 from skhypergrad.model_selection.named import method_of, optimizer_of
 from skhypergrad.model_selection.outcome import Outcome
 from skhypergrad.model_selection.rules import standard_error
+
+# Where many penalties begin that nothing holds back: as strong as loses this share of what the penalty can lose.
+TOO_STRONG = 0.25
 
 # Strengths of the guard that are tried one after the other, in units of the largest derivative at the common penalty.
 STRENGTHS = (0.7, 0.5, 0.3, 0.2, 0.1, 0.05, 0.02, 0.01)
@@ -98,8 +102,7 @@ class Setting:
         if self.groups is None or start.params is None:
             return self._told(common, start, 0.0)
         if self.shrinkage == 0:
-            begun = {**start.hyper, self.name: self.real.init} if np.ndim(self.real.init) else start.hyper
-            return self._told(posed, posed.tune(posed.space(begun), 0.0), 0.0)
+            return self._told(posed, self._unguarded(posed, start), 0.0)
         at_common = posed.tune(posed.space(start.hyper, guarded=True), 0.0, Sweep(()))
         unit = float(np.max(np.abs(at_common.gradient[UP])))
         shrinkage = self._cross_fitted(judged, at_common, unit) if self.shrinkage is None else self.shrinkage
@@ -113,6 +116,28 @@ class Setting:
                 found = at_common
         found = posed.tune(posed.space(found.hyper, guarded=True), shrinkage * unit)
         return self._told(posed, found, shrinkage, unit)
+
+    def _unguarded(self, posed: Posed, start: Solution) -> Solution:
+        """All penalties: from the given ones, from the best common one or, where that tells nothing, from too strong a one.
+
+        Where the best common penalty is weak, the derivatives by each penalty all but vanish there, however long the way to
+        a better place; where it is too strong, the features that matter show at once.
+        """
+        if np.ndim(self.real.init):
+            return posed.tune(posed.space({**start.hyper, self.name: self.real.init}), 0.0)
+        common = posed.space(start.hyper)
+        here = posed.tune(common, 0.0, Sweep(()))
+        if here.params is None or here.status is not Status.swept:
+            return here
+        evaluated = [e for e in start.trace if e.solved]
+        first, values = here.trace[-1], [e.value for e in evaluated]
+        if not is_stationary(first.theta, first.value, first.gradient, common.region(), self.tol, values):
+            return posed.tune(common, 0.0)
+        strength = lookup(self.stand_in).strength
+        allowed = start.value + TOO_STRONG * (max(values) - start.value)
+        begun = max((e for e in evaluated if e.value <= allowed), key=lambda e: float(strength(e.hyper)))
+        found = posed.tune(posed.space({**start.hyper, self.name: begun.hyper[self.name]}), 0.0)
+        return found if found.params is not None and found.value < here.value else posed.tune(common, 0.0)
 
     def pose(self, splits, n_judged: int, *, many: bool = True) -> Posed:
         """The tasks of some splits, the last of which is what is fitted; with all penalties, or with one for all."""

@@ -143,3 +143,21 @@ def test_a_bound_is_told():
 def test_the_names_of_methods_and_optimizers_are_those_of_the_search():
     assert set(named.METHODS) - {"online"} == estimators.METHODS
     assert set(named.OPTIMIZERS) == estimators.OPTIMIZERS
+
+
+def test_many_penalties_leave_a_plateau_of_the_common_one():
+    # rows abound, so that the best common penalty is none and its derivatives vanish; two features do matter
+    rng = np.random.default_rng(0)
+    rows = rng.normal(size=(3000, 6))
+    label = (rows[:, :2] @ [1.0, -1.0] + rng.logistic(size=3000) > 0).astype(int)
+    split = [(np.arange(1000), np.arange(1000, 3000))]
+    common = BilevelLogisticRegression(cv=split, bounds=(1e-3, 1e6))
+    with pytest.warns(BoundaryWarning):
+        common.fit(rows, label)
+    each = BilevelLogisticRegression(cv=split, bounds=(1e-3, 1e6), groups="features", shrinkage=0).fit(rows, label)
+    assert each.criterion_ < common.criterion_ * (1 - 1e-4)
+    given = BilevelLogisticRegression(
+        np.full(6, 0.01), cv=split, bounds=(1e-3, 1e6), groups="features", shrinkage=0, tol=1e-6, max_iter=300
+    ).fit(rows, label)
+    assert each.criterion_ == pytest.approx(given.criterion_, rel=1e-4)
+    assert max(each.C_[2:]) < min(each.C_[:2])

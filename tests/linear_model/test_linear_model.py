@@ -151,13 +151,13 @@ def test_many_penalties_leave_a_plateau_of_the_common_one():
     rows = rng.normal(size=(3000, 6))
     label = (rows[:, :2] @ [1.0, -1.0] + rng.logistic(size=3000) > 0).astype(int)
     split = [(np.arange(1000), np.arange(1000, 3000))]
-    common = BilevelLogisticRegression(cv=split, bounds=(1e-3, 1e6))
+    common = BilevelLogisticRegression(cv=split, bounds=(1e-3, 1e9))
     with pytest.warns(BoundaryWarning):
         common.fit(rows, label)
-    each = BilevelLogisticRegression(cv=split, bounds=(1e-3, 1e6), groups="features", shrinkage=0).fit(rows, label)
+    each = BilevelLogisticRegression(cv=split, bounds=(1e-3, 1e9), groups="features", shrinkage=0).fit(rows, label)
     assert each.criterion_ < common.criterion_ * (1 - 1e-4)
     given = BilevelLogisticRegression(
-        np.full(6, 0.01), cv=split, bounds=(1e-3, 1e6), groups="features", shrinkage=0, tol=1e-6, max_iter=300
+        np.full(6, 0.01), cv=split, bounds=(1e-3, 1e9), groups="features", shrinkage=0, tol=1e-6, max_iter=300
     ).fit(rows, label)
-    assert each.criterion_ == pytest.approx(given.criterion_, rel=1e-4)
+    assert each.criterion_ == pytest.approx(given.criterion_, rel=1e-3)
     assert max(each.C_[2:]) < min(each.C_[:2])

@@ -297,9 +297,8 @@ def main():
     elif options.phases:
         phases()
     else:
-        print(
-            f"{'race':22}{'shape':>16}{'rival s':>9}{'warm s':>9}{'cold s':>9}{'warm x':>8}{'cold x':>8}{'loss':>14}{'rival loss':>14}"
-        )
+        print(f"{'race':22}{'shape':>16}{'rival s':>9}{'warm s':>9}{'cold s':>9}", end="")
+        print(f"{'warm x':>8}{'cold x':>8}{'loss':>14}{'rival loss':>14}")
         for name in options.races or names:
             command = [sys.executable, "-W", "ignore", __file__, "--one", name]
             row = json.loads(

@@ -37,7 +37,7 @@ class LinearTask(Task):
 
         def restore(params):
             coef, intercept = folds.restore(params)
-            features = [part.X_train.shape[1] for part in self.parts]
+            features = map(self.n_features, range(len(self.splits)))
             return list(zip([c[:p] for c, p in zip(coef, features, strict=True)], intercept + self.offset, strict=True))
 
         return Cut(

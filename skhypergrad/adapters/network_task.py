@@ -122,11 +122,9 @@ class NetworkTask(Task):
             )
 
     def _check_size(self) -> None:
-        cells = [
-            part.X_train.shape[1] * sum(map(len, split)) for part, split in zip(self.parts, self.splits, strict=True)
-        ]
-        cells = cells[0] if self.X is not None else sum(cells)
-        if scipy.sparse.issparse(self.parts[0].X_train) and cells > DENSE_CELLS:
+        tables = range(len(self.splits) if self.X is None else 1)
+        cells = sum(self.n_features(k) * sum(map(len, self.splits[k])) for k in tables)
+        if scipy.sparse.issparse(self.parts[0].X_train if self.X is None else self.X) and cells > DENSE_CELLS:
             raise ValueError(
                 f"Sparse rows are trained on densely, and these have {cells:,} cells. Reduce the features first, for "
                 "instance by TruncatedSVD, or use a list of values."

@@ -118,6 +118,7 @@ class Task:
     n_judged : int
     routed : Routed
     folds : list of Preprocessed, one per split, or None to leave X as it is
+        Then there is one table, `X`, and `parts` are without rows.
     """
 
     # the floating types that rows are computed in
@@ -131,10 +132,8 @@ class Task:
             self.X, y = self._validate(X, y)
             self.given = [X] * len(splits)
             params = [check_method_params(X, routed.fit, indices=train) for train, _ in splits]
-            folds = [
-                Preprocessed(self.X[train], self.X[test], fit_params, None)
-                for (train, test), fit_params in zip(splits, params, strict=True)
-            ]
+            # no copy of the rows that every split trains on
+            folds = [Preprocessed(None, None, fit_params, None) for fit_params in params]
         else:
             self.X = None
             self.given = [fold.X_train for fold in folds]
@@ -186,7 +185,7 @@ class Task:
                 f"The continuous search cannot honour the fit parameter {unknown[0]!r}; only sample_weight is understood."
             )
         weight = fit_params.get("sample_weight")
-        return None if weight is None else _checked_weight(weight, self.parts[k].X_train)
+        return None if weight is None else _checked_weight(weight, self.splits[k][0])
 
     def test_weight(self, k: int) -> np.ndarray:
         """The weights of the rows that split k is judged on."""
@@ -194,7 +193,15 @@ class Task:
         weight = None
         if k < self.n_judged:
             weight = check_method_params(self.raw_X, self.routed.score, indices=test).get("sample_weight")
-        return np.ones(len(test)) if weight is None else _checked_weight(weight, self.parts[k].X_test)
+        return np.ones(len(test)) if weight is None else _checked_weight(weight, test)
+
+    def n_features(self, k: int) -> int:
+        """What the last step of split k sees."""
+        return (self.parts[k].X_train if self.X is None else self.X).shape[1]
+
+    def test_rows(self, k: int):
+        """The held-out rows of split k as its last step sees them."""
+        return self.parts[k].X_test if self.X is None else self.X[self.splits[k][1]]
 
     def share(self) -> np.ndarray:
         """What the criterion of every split counts, with mean one; nothing where it is only fitted."""
@@ -237,7 +244,7 @@ class Task:
                     scorer(completed(part.pipeline, fitted[k]), _safe_indexing(self.raw_X, test), y, **params)
                 )
             else:
-                scores.append(scorer(fitted[k], part.X_test, y, **params))
+                scores.append(scorer(fitted[k], self.test_rows(k), y, **params))
         return np.array(scores)
 
 
@@ -258,6 +265,6 @@ def check_weights(k: int, train_weight, test_weight) -> None:
             )
 
 
-def _checked_weight(weight, X):
+def _checked_weight(weight, rows):
     # a split of zeros is refused later, by its number
-    return check_sample_weight(weight, X, dtype=np.float64, ensure_non_negative=True, allow_all_zero_weights=True)
+    return check_sample_weight(weight, rows, dtype=np.float64, ensure_non_negative=True, allow_all_zero_weights=True)

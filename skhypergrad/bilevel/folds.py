@@ -28,6 +28,10 @@ from skhypergrad.bilevel.matrices import Diagonal, HostMatrix, RowScaled, Sparse
 # Above this a factorisation, cubic in the smaller side, costs more than the iterations it saves.
 LARGEST_BASIS = 2048
 
+# Ratio of eigenvalues of X^T X, with columns of length one, above which it may stand in for X: condition numbers up to
+# 1000, so that 1e-10 is what rounding may take.
+WELL_CONDITIONED = 1e-6
+
 # Rows that tell at little cost when folds are not affine images of each other.
 SAMPLE = 64
 
@@ -535,8 +539,7 @@ def _blocks(table: Table):
     width = table.X.shape[1] + table.y.shape[1] + 1
     if len(weights) > 64 or 2 * width > len(kept):
         return None
-    pattern, group = np.unique(weights[:, kept] / base[kept], axis=1, return_inverse=True)
-    group = group.ravel()
+    pattern, group = _alike(weights[:, kept] / base[kept])
     if 2 * pattern.shape[1] * width > len(kept):
         return None
     size = padded(np.bincount(group).max())
@@ -545,9 +548,41 @@ def _blocks(table: Table):
         index = kept[group == g]
         root = np.sqrt(base[index])[:, None]
         stacks[g, : len(index)] = root * np.column_stack([np.ones(len(index)), table.X[index], table.y[index]])
-    triangles = np.array(_triangle(stacks)).reshape(-1, width)
+    triangles = _triangles(stacks).reshape(-1, width)
     train, test = np.split(np.repeat(pattern, width, axis=1), 2)
     return triangles[:, 0], triangles[:, 1 : 1 + table.X.shape[1]], triangles[:, 1 + table.X.shape[1] :], train, test
+
+
+def _alike(columns):
+    """The different columns, and for every column which of them it is."""
+    # sorting numbers is faster than sorting columns; what it says is checked
+    key = np.random.default_rng(0).normal(size=len(columns)) @ columns
+    _, first, group = np.unique(key, return_index=True, return_inverse=True)
+    pattern = columns[:, first]
+    if len(first) < columns.shape[1] // 2 and np.array_equal(pattern[:, group], columns):
+        return pattern, group
+    pattern, group = np.unique(columns, axis=1, return_inverse=True)
+    return pattern, group.ravel()
+
+
+def _triangles(stacks):
+    """The triangles of the QR decompositions of (n_groups, n, p) rows.
+
+    Where the columns are far from dependent, by Cholesky decomposition of their products, which is many times faster: what
+    it loses is the square of the condition number, in units of rounding. Otherwise by orthogonal transformations.
+    """
+    found = np.empty((len(stacks), *stacks.shape[2:] * 2))
+    for g, rows in enumerate(stacks):
+        products = rows.T @ rows
+        scale = np.sqrt(np.diag(products))
+        if not scale.all():
+            return np.array(_triangle(stacks))
+        products /= np.outer(scale, scale)
+        values = np.linalg.eigvalsh(products)
+        if not values[0] > WELL_CONDITIONED * values[-1]:
+            return np.array(_triangle(stacks))
+        found[g] = np.linalg.cholesky(products).T * scale
+    return found
 
 
 @compiled

@@ -25,7 +25,6 @@ from skhypergrad.adapters._compat import (
     StrOptions,
     asks_predictions_only,
     individual_scorers,
-    num_samples,
 )
 from skhypergrad.adapters.pipeline import last_step
 from skhypergrad.adapters.scoring import CRITERIA, check_criterion
@@ -39,8 +38,8 @@ from skhypergrad.model_selection.outcome import Outcome, named, show, trace_of
 from skhypergrad.model_selection.rules import OneStandardError
 from skhypergrad.model_selection.tuner import Combination, Tuner, tune_apart
 
-# Cells of X up to which one BLAS thread is faster than several, and immune to other work on the machine.
-SINGLE_THREADED = 1 << 21
+# The smaller side of X up to which one BLAS thread is faster than several, which wait for each other and for XLA's.
+SINGLE_THREADED = 1024
 
 # Seconds of searching below which processes cost more than they save: each has to load and compile everything itself.
 WORTH_PROCESSES = 20.0
@@ -615,5 +614,5 @@ class HypergradSearchCV(SearchBase):
 
 def _threads(X) -> int | None:
     """Threads of linear algebra for these data; None for as many as there are."""
-    cells = np.prod(getattr(X, "shape", (num_samples(X),)))
-    return 1 if cells <= SINGLE_THREADED else None
+    sides = getattr(X, "shape", ())
+    return 1 if len(sides) < 2 or min(sides) <= SINGLE_THREADED else None

@@ -177,3 +177,31 @@ def test_a_fold_without_a_share_is_solved_and_not_judged(rng):
     centred = three.X - three.X.mean(axis=0)
     oracle = np.linalg.solve(centred.T @ centred + 0.5 * np.eye(4), centred.T @ (three.y - three.y.mean()))
     np.testing.assert_allclose(coef[3], oracle, rtol=1e-9)
+
+
+@pytest.mark.parametrize("condition", [10, 900, 1100, 1e7])
+def test_triangles_are_as_exact_as_their_condition_allows(condition, monkeypatch):
+    rng = np.random.default_rng(0)
+    U, V = np.linalg.qr(rng.normal(size=(300, 8)))[0], np.linalg.qr(rng.normal(size=(8, 8)))[0]
+    rows = (U * np.geomspace(1, 1 / condition, 8)) @ V
+    scales = 10.0 ** rng.integers(-6, 6, 8)
+    asked = []
+    orthogonal = folds_module._triangle
+    monkeypatch.setattr(folds_module, "_triangle", lambda stacks: asked.append(1) or orthogonal(stacks))
+    with jax.enable_x64(True):
+        (triangle,) = folds_module._triangles((rows * scales)[None])
+    # an orthogonal matrix leads from the triangle back to the rows, whatever the units of the columns
+    left = rows @ np.linalg.inv(triangle / scales)
+    assert np.abs(left.T @ left - np.eye(8)).max() <= (1e-9 if condition < 1e4 else 1e-3)
+    assert bool(asked) == (condition > 1000)
+
+
+def test_columns_that_are_alike_are_found(rng):
+    few = rng.integers(0, 2, size=(6, 5)).astype(float)
+    columns = few[:, rng.integers(0, 5, size=200)]
+    pattern, group = folds_module._alike(columns)
+    np.testing.assert_array_equal(pattern[:, group], columns)
+    assert pattern.shape[1] == len(np.unique(columns, axis=1).T)
+    different = rng.normal(size=(3, 50))
+    pattern, group = folds_module._alike(different)
+    np.testing.assert_array_equal(pattern[:, group], different)

@@ -2,6 +2,7 @@
 
     python examples/benchmarks/rivals.py                  all races
     python examples/benchmarks/rivals.py ridge_cv         some races
+    python examples/benchmarks/rivals.py --plot FILE      and draw them
     python examples/benchmarks/rivals.py --scaling        rows, features, folds and hyperparameters, one after the other
     python examples/benchmarks/rivals.py --phases         where the time of a warm search goes
 
@@ -279,11 +280,32 @@ def phases():
         print(f"{name:16}" + "".join(f"{value:18.4f}" for value in values), flush=True)
 
 
+def draw(rows, file):
+    """How many times faster, warm and cold, one race a line."""
+    import matplotlib.pyplot as plt
+
+    figure, ax = plt.subplots(figsize=(7, 0.6 + 0.4 * len(rows)), layout="constrained")
+    for i, row in enumerate(rows.values()):
+        ax.plot([row["rival"] / row["cold"], row["rival"] / row["warm"]], [i, i], color="0.8", zorder=0)
+    ax.scatter([row["rival"] / row["warm"] for row in rows.values()], range(len(rows)), label="second fit")
+    ax.scatter(
+        [row["rival"] / row["cold"] for row in rows.values()], range(len(rows)), label="first fit, compilation included"
+    )
+    ax.axvline(1, color="0.5", linewidth=1)
+    ax.set(
+        xscale="log", yticks=range(len(rows)), yticklabels=list(rows), xlabel="time of the rival / time of the search"
+    )
+    ax.invert_yaxis()
+    ax.legend()
+    figure.savefig(file, dpi=120)
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("races", nargs="*", metavar="RACE", help="default: all")
     parser.add_argument("--scaling", action="store_true")
     parser.add_argument("--phases", action="store_true")
+    parser.add_argument("--plot", metavar="FILE", help="draw the ratios as well")
     parser.add_argument("--one", help=argparse.SUPPRESS)
     options = parser.parse_args()
     warnings.simplefilter("ignore")
@@ -299,6 +321,7 @@ def main():
     else:
         print(f"{'race':22}{'shape':>16}{'rival s':>9}{'warm s':>9}{'cold s':>9}", end="")
         print(f"{'warm x':>8}{'cold x':>8}{'loss':>14}{'rival loss':>14}")
+        rows = {}
         for name in options.races or names:
             command = [sys.executable, "-W", "ignore", __file__, "--one", name]
             row = json.loads(
@@ -310,6 +333,7 @@ def main():
                     f"{row['relative']:.1e} above the best value, {row['evaluations']} evaluations"
                 )
                 continue
+            rows[name] = row
             shape = f"{row['rows']:,} x {row['features']:,}"
             print(
                 f"{name:22}{shape:>16}{row['rival']:9.2f}{row['warm']:9.3f}{row['cold']:9.2f}"
@@ -317,6 +341,8 @@ def main():
                 f"{row['ours_loss']:14.8g}{row['rival_loss']:14.8g}",
                 flush=True,
             )
+        if options.plot:
+            draw(rows, options.plot)
 
 
 if __name__ == "__main__":

@@ -56,7 +56,8 @@ class Evaluation(NamedTuple):
     tasks : (n_tasks,) outer objective of each
     inner_residual, linear_residual : float
         The worst task's relative residuals, recomputed at the end of each solve (see `Implicit`).
-    inner_steps, linear_steps : int, largest over the tasks
+    inner_steps, linear_steps, products : int, largest over the tasks
+        `products` are those of the inner Hessian with a vector, in the steps of `Newton` and in the adjoint system.
     tol : float, the inner tolerance that was asked for
     seconds : float since the search began
     solved : bool
@@ -74,6 +75,7 @@ class Evaluation(NamedTuple):
     linear_residual: float
     inner_steps: int
     linear_steps: int
+    products: int
     tol: float
     seconds: float
     solved: bool
@@ -145,7 +147,8 @@ def columns(trace: list[Evaluation], *, values: bool = True) -> dict[str, np.nda
         elif len(coordinates) <= DERIVATIVES:
             cells |= {f"d_{name}": float(slope) for name, slope in zip(coordinates, gradient, strict=True)}
         cells |= {
-            field: getattr(row, field) for field in ("inner_residual", "linear_residual", "inner_steps", "linear_steps")
+            field: getattr(row, field)
+            for field in ("inner_residual", "linear_residual", "inner_steps", "linear_steps", "products")
         }
         cells |= {field: getattr(row, field) for field in ("tol", "seconds", "solved", "reason")}
         for name, value in cells.items():

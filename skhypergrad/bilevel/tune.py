@@ -342,6 +342,7 @@ class _Search:
             linear_residual=float(np.max(evidence.linear_residual)),
             inner_steps=int(np.max(evidence.inner_steps)),
             linear_steps=int(np.max(evidence.linear_steps)),
+            products=int(np.max(evidence.products)),
             tol=float(tol),
             seconds=float(seconds),
             solved=bool(solved),

@@ -187,3 +187,19 @@ def test_ridge_against_mpmath_up_to_condition_1e12(condition, seed):
     truth, scale = ridge_truth(X, y, Xv, yv, alpha)
     error = abs(mp.mpf(float(gradient["alpha"]) * alpha) - truth) / max(abs(truth), mp.mpf("1e-3") * scale)
     assert float(error) <= max(1e-12, 500 * np.sqrt(condition) * np.finfo(float).eps)
+
+
+def test_products_are_counted():
+    # one coordinate: every system is solved by one product
+    problem = Problem(
+        inner=lambda w, hyper, data: jnp.sum(jnp.cosh(w - data)) + hyper["alpha"] * jnp.sum(w**2) / 2,
+        outer=lambda w, hyper, data: jnp.sum((w - 1.0) ** 2),
+        init=lambda hyper, data: 0.0 * data,
+    )
+    with jax.enable_x64(True):
+        method, hyper, data = Implicit(tol=1e-10), {"alpha": jnp.asarray(1.0)}, jnp.asarray([3.0])
+        carry = _start(problem, None, method, hyper, data)
+        _, _, carry = _step(problem, None, method, hyper, data, carry, 1e-10)
+    evidence = carry.evidence
+    assert int(evidence.linear_steps) == 1
+    assert int(evidence.products) == int(evidence.inner_steps) + 1

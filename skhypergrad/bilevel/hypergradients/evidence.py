@@ -18,6 +18,8 @@ class Evidence(NamedTuple):
         Of an unrolled run, the steps up to the first that was not finite.
     correction : what the adjoint says the inner residual has moved the value by (and `Implicit` corrects it by), relative
         to the largest value so far; 0 where nothing is corrected
+    products : int
+        Of the inner Hessian with a vector, in the steps of `Newton` and in the adjoint system.
     """
 
     value: Any
@@ -26,3 +28,4 @@ class Evidence(NamedTuple):
     inner_steps: Any
     linear_steps: Any
     correction: Any
+    products: Any

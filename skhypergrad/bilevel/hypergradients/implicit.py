@@ -92,14 +92,16 @@ class Implicit:
             adjoint=jnp.zeros_like(reference),
             reference=reference,
             outer=nothing,
-            evidence=Evidence(nothing, nothing, nothing, jnp.asarray(0), jnp.asarray(0), nothing),
+            evidence=Evidence(nothing, nothing, nothing, jnp.asarray(0), jnp.asarray(0), nothing, jnp.asarray(0)),
         )
 
     def step(self, problem, hyper, data, carry, tol=None):
         tol = self.tol if tol is None else tol
         problem = _frozen(problem, hyper, data, carry.params)
-        params, steps = self._approach(problem, hyper, data, carry, tol)
-        params, objective, gradient, steps = self._solve(problem, hyper, data, params, steps, carry.reference, tol)
+        params, steps, roughly = self._approach(problem, hyper, data, carry, tol)
+        params, objective, gradient, steps, products = self._solve(
+            problem, hyper, data, params, steps, carry.reference, tol
+        )
         w, unravel = ravel_pytree(params)
 
         def gradient_of(w, hyper):
@@ -123,6 +125,7 @@ class Implicit:
             linear_residual=adjoint.residual,
             inner_steps=steps,
             linear_steps=adjoint.steps,
+            products=roughly + products + adjoint.steps,
             correction=jnp.abs(correction) / jnp.where(size > 0, size, 1.0),
         )
         hypergradient = jax.tree.map(jnp.subtract, direct, moved)
@@ -152,16 +155,19 @@ class Implicit:
         return (inner & linear & close).all()
 
     def _approach(self, problem, hyper, data, carry, tol):
-        """The solution to single precision and the steps it took, where the data are held in it; else the warm start."""
+        """The solution to single precision, where the data are held in it, its steps and products; else the warm start."""
         low = problem.lower(data) if problem.lower is not None else None
         if low is None:
-            return carry.params, jnp.asarray(0)
+            return carry.params, jnp.asarray(0), jnp.asarray(0)
         params, reference = lowered((carry.params, carry.reference))
         tol = jnp.maximum(tol, ROUGH)
         some = replace(self, max_steps=self.max_steps // 2)
-        found, _, _, steps = some._solve(problem, lowered(hyper), low, params, jnp.asarray(0), reference, tol, least=0)
+        found, _, _, steps, products = some._solve(
+            problem, lowered(hyper), low, params, jnp.asarray(0), reference, tol, least=0
+        )
         better = (steps > 0) & jnp.all(jnp.isfinite(ravel_pytree(found)[0]))
-        return jax.tree.map(lambda new, old: jnp.where(better, new.astype(old.dtype), old), found, carry.params), steps
+        found = jax.tree.map(lambda new, old: jnp.where(better, new.astype(old.dtype), old), found, carry.params)
+        return found, steps, products
 
     def _solve(self, problem, hyper, data, params, steps, reference, tol, least=1):
         """Step until the residual is below `tol`, the weights no longer move, or the budget is used.
@@ -186,7 +192,8 @@ class Implicit:
 
         state = self.solver.init(problem, hyper, data, params)
         state, _, steps = jax.lax.while_loop(unfinished, advance, (state, jnp.asarray(True), steps))
-        return self.solver.params(state), *self._objective(problem, hyper, data, state), steps
+        products = getattr(state, "products", jnp.asarray(0))
+        return self.solver.params(state), *self._objective(problem, hyper, data, state), steps, products
 
     def _objective(self, problem, hyper, data, state):
         """The inner objective and its flat gradient, which some solvers have at hand."""

@@ -161,7 +161,7 @@ def nothing_yet(solver, problem, hyper, data, tangent=None) -> UnrolledCarry:
     reference = _norm(jax.grad(problem.inner)(params, hyper, data))
     zero, none = jnp.zeros_like(reference), jnp.asarray(0)
     return UnrolledCarry(
-        params, state, tangent, jnp.asarray(True), reference, Evidence(zero, zero, zero, none, none, zero)
+        params, state, tangent, jnp.asarray(True), reference, Evidence(zero, zero, zero, none, none, zero, none)
     )
 
 
@@ -174,7 +174,7 @@ def conclude(solver, problem, hyper, data, carry, value, gradient, state, alive,
     whole = alive & jnp.isfinite(value)
     zero, none = jnp.zeros_like(residual), jnp.asarray(0)
     value = jnp.where(whole, value, jnp.nan)
-    evidence = Evidence(value, jnp.where(whole, residual, jnp.nan), zero, taken, none, zero)
+    evidence = Evidence(value, jnp.where(whole, residual, jnp.nan), zero, taken, none, zero, none)
     new = UnrolledCarry(params, state, tangent, jnp.asarray(False), carry.reference, evidence)
     return value, jax.tree.map(lambda g: jnp.where(whole, g, jnp.nan), gradient), new
 

@@ -25,12 +25,13 @@ from skhypergrad.bilevel.solvers.line_search import Point, backtrack
 
 
 class NewtonState(NamedTuple):
-    """params, the inner value and gradient there, and the norm of the first gradient (for eta)."""
+    """params, the inner value and gradient there, the norm of the first gradient (for eta), and products used so far."""
 
     params: Any
     value: Any
     gradient: Any
     first: Any
+    products: Any
 
 
 @jax.tree_util.register_dataclass
@@ -51,7 +52,7 @@ class Newton:
     def init(self, problem, hyper, data, params) -> NewtonState:
         value, gradient = jax.value_and_grad(problem.inner)(params, hyper, data)
         first = dual_norm(flat_preconditioner(problem, params, hyper, data), ravel_pytree(gradient)[0])
-        return NewtonState(params=params, value=value, gradient=gradient, first=first)
+        return NewtonState(params=params, value=value, gradient=gradient, first=first, products=jnp.asarray(0))
 
     def step(self, problem, hyper, data, state) -> NewtonState:
         w, unravel = ravel_pytree(state.params)
@@ -64,10 +65,14 @@ class Newton:
         operator = hessian(problem, state.params, hyper, data)
         ratio = dual_norm(operator.precondition, gradient) / jnp.where(state.first > 0, state.first, 1.0)
         eta = jnp.minimum(0.1, jnp.sqrt(ratio))
-        direction = self.linear_solver.solve(operator, -gradient, None, eta).x
-        point = backtrack(value_and_grad, Point(w, state.value, gradient), direction)
+        newton = self.linear_solver.solve(operator, -gradient, None, eta)
+        point = backtrack(value_and_grad, Point(w, state.value, gradient), newton.x)
         return NewtonState(
-            params=unravel(point.w), value=point.value, gradient=unravel(point.gradient), first=state.first
+            params=unravel(point.w),
+            value=point.value,
+            gradient=unravel(point.gradient),
+            first=state.first,
+            products=state.products + newton.steps,
         )
 
     def params(self, state):

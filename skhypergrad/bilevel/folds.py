@@ -34,6 +34,7 @@ WELL_CONDITIONED = 1e-6
 
 # Rows that tell at little cost when folds are not affine images of each other.
 SAMPLE = 64
+MANY = 1024
 
 # From this size on a product takes longer in float64 than in float32.
 MANY_CELLS = 1 << 22
@@ -337,7 +338,7 @@ def affine(tables: list[Parts]) -> Affine | None:
         if affine([Parts.of(rows) for rows in sample]) is None:
             return None
     X, columns = tables[0].whole(), np.arange(p)
-    top, bottom = X.argmax(axis=0), X.argmin(axis=0)
+    top, bottom = _extremes(X)
     lowest = X[bottom, columns]
     span = X[top, columns] - lowest
     varies = span > 0
@@ -352,6 +353,17 @@ def affine(tables: list[Parts]) -> Affine | None:
         scales.append(scale)
         shifts.append(shift)
     return Affine(X, np.stack(scales), np.stack(shifts))
+
+
+def _extremes(X) -> tuple[np.ndarray, np.ndarray]:
+    """Rows where each column is about largest and about smallest: of some rows where that will do, all take long."""
+    step = max(len(X) // MANY, 1)
+    few, columns = X[::step], np.arange(X.shape[1])
+    top, bottom = few.argmax(axis=0), few.argmin(axis=0)
+    span, top, bottom = few[top, columns] - few[bottom, columns], top * step, bottom * step
+    close = np.flatnonzero(10 * span < X.max(axis=0) - X.min(axis=0))
+    top[close], bottom[close] = X[:, close].argmax(axis=0), X[:, close].argmin(axis=0)
+    return top, bottom
 
 
 def _agree(X, image: Parts, scale, shift, tolerance) -> bool:
@@ -542,13 +554,20 @@ def _blocks(table: Table):
     pattern, group = _alike(weights[:, kept] / base[kept])
     if 2 * pattern.shape[1] * width > len(kept):
         return None
-    size = padded(np.bincount(group).max())
-    stacks = np.zeros((pattern.shape[1], size, width))
-    for g in range(pattern.shape[1]):
+    size, p = padded(np.bincount(group).max()), table.X.shape[1]
+    triangles = np.zeros((pattern.shape[1], width, width))
+    for g, triangle in enumerate(triangles):
         index = kept[group == g]
-        root = np.sqrt(base[index])[:, None]
-        stacks[g, : len(index)] = root * np.column_stack([np.ones(len(index)), table.X[index], table.y[index]])
-    triangles = _triangles(stacks).reshape(-1, width)
+        rows = np.empty((len(index), width))
+        rows[:, 0], rows[:, 1 : 1 + p], rows[:, 1 + p :] = 1.0, table.X[index], table.y[index]
+        root = np.sqrt(base[index])
+        if (root != 1).any():
+            rows *= root[:, None]
+        if len(rows) <= width:
+            triangle[: len(rows)] = rows
+        else:
+            triangle[:] = _condensed_rows(rows, size)
+    triangles = triangles.reshape(-1, width)
     train, test = np.split(np.repeat(pattern, width, axis=1), 2)
     return triangles[:, 0], triangles[:, 1 : 1 + table.X.shape[1]], triangles[:, 1 + table.X.shape[1] :], train, test
 
@@ -565,24 +584,20 @@ def _alike(columns):
     return pattern, group.ravel()
 
 
-def _triangles(stacks):
-    """The triangles of the QR decompositions of (n_groups, n, p) rows.
+def _condensed_rows(rows, size: int):
+    """The triangle of the QR decomposition of (n, p) rows, n at most `size`.
 
     Where the columns are far from dependent, by Cholesky decomposition of their products, which is many times faster: what
     it loses is the square of the condition number, in units of rounding. Otherwise by orthogonal transformations.
     """
-    found = np.empty((len(stacks), *stacks.shape[2:] * 2))
-    for g, rows in enumerate(stacks):
-        products = rows.T @ rows
-        scale = np.sqrt(np.diag(products))
-        if not scale.all():
-            return np.array(_triangle(stacks))
-        products /= np.outer(scale, scale)
-        values = np.linalg.eigvalsh(products)
-        if not values[0] > WELL_CONDITIONED * values[-1]:
-            return np.array(_triangle(stacks))
-        found[g] = np.linalg.cholesky(products).T * scale
-    return found
+    products = rows.T @ rows
+    scale = np.sqrt(np.diag(products))
+    scale[scale == 0] = 1.0
+    products /= np.outer(scale, scale)
+    values = np.linalg.eigvalsh(products)
+    if values[0] > WELL_CONDITIONED * values[-1]:
+        return np.linalg.cholesky(products).T * scale
+    return _triangle(_pad_rows(rows, size))
 
 
 @compiled

@@ -189,11 +189,20 @@ def test_triangles_are_as_exact_as_their_condition_allows(condition, monkeypatch
     orthogonal = folds_module._triangle
     monkeypatch.setattr(folds_module, "_triangle", lambda stacks: asked.append(1) or orthogonal(stacks))
     with jax.enable_x64(True):
-        (triangle,) = folds_module._triangles((rows * scales)[None])
+        triangle = np.array(folds_module._condensed_rows(rows * scales, 320))
     # an orthogonal matrix leads from the triangle back to the rows, whatever the units of the columns
     left = rows @ np.linalg.inv(triangle / scales)
     assert np.abs(left.T @ left - np.eye(8)).max() <= (1e-9 if condition < 1e4 else 1e-3)
     assert bool(asked) == (condition > 1000)
+
+
+def test_the_extremes_of_a_column_with_one_large_cell():
+    X = np.random.default_rng(0).normal(size=(5000, 3))
+    X[17, 1] = 1e3
+    top, bottom = folds_module._extremes(X)
+    assert top[1] == 17
+    spans = X[top, np.arange(3)] - X[bottom, np.arange(3)]
+    assert np.all(10 * spans >= np.ptp(X, axis=0))
 
 
 def test_columns_that_are_alike_are_found(rng):

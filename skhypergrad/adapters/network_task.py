@@ -48,8 +48,8 @@ class NetworkTask(Task):
             self._check_classes(i, train)
             given = self.train_weight(i)
             weights.append(np.ones(len(train)) if given is None else given)
-            test_weights.append(self.test_weight(i) * (i < self.n_judged))
-            check_weights(i, weights[i], self.test_weight(i))
+            test_weights.append(self.test_weight(i))
+            check_weights(i, weights[i], test_weights[i])
         self._check_size()
         # where there is no pipeline all splits share one table
         shared = self.X is not None
@@ -122,6 +122,12 @@ class NetworkTask(Task):
             )
 
     def _check_size(self) -> None:
+        widths = sorted({self.n_features(k) for k in range(len(self.splits))})
+        if len(widths) > 1:
+            raise ValueError(
+                f"The preprocessing makes {widths[0]} features of one split and {widths[-1]} of another, and networks of "
+                "different shapes cannot be trained together. Fix its vocabulary or its categories, or use a list of values."
+            )
         tables = range(len(self.splits) if self.X is None else 1)
         cells = sum(self.n_features(k) * sum(map(len, self.splits[k])) for k in tables)
         if scipy.sparse.issparse(self.parts[0].X_train if self.X is None else self.X) and cells > DENSE_CELLS:

@@ -10,6 +10,7 @@ from scipy.stats import loguniform
 from sklearn.base import clone, is_classifier
 from sklearn.datasets import make_classification
 from sklearn.exceptions import ConvergenceWarning
+from sklearn.feature_extraction.text import CountVectorizer
 from sklearn.metrics import log_loss, mean_squared_error
 from sklearn.model_selection import GridSearchCV, KFold, StratifiedKFold
 from sklearn.neural_network import MLPClassifier, MLPRegressor
@@ -192,6 +193,16 @@ def test_a_fold_without_a_class_is_refused(rows):
     order = np.argsort(code)
     with pytest.raises(ValueError, match="no row of class 1"):
         HypergradSearchCV(MLPClassifier(), RATES, cv=KFold(3)).fit(X[order], code[order])
+
+
+def test_folds_with_other_features_are_refused(rows):
+    _, code = rows
+    words = np.array([f"word{i} all" for i in range(len(code))])
+    search = HypergradSearchCV(
+        make_pipeline(CountVectorizer(), MLPClassifier()), {f"mlpclassifier__{k}": v for k, v in RATES.items()}, cv=2
+    )
+    with pytest.raises(ValueError, match="Fix its vocabulary"):
+        search.fit(words, code)
 
 
 def test_large_sparse_rows_are_refused(rows, monkeypatch):

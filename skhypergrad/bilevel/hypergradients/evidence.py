@@ -28,4 +28,4 @@ class Evidence(NamedTuple):
     inner_steps: Any
     linear_steps: Any
     correction: Any
-    products: Any
+    products: Any = 0

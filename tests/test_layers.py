@@ -11,6 +11,7 @@ PACKAGE = Path(__file__).parents[1] / "skhypergrad"
 ARROWS = {
     "exceptions": set(),
     "prediction": set(),
+    "steps": set(),
     "bilevel.losses": set(),
     "bilevel.penalties": set(),
     "bilevel.region": set(),
@@ -48,8 +49,8 @@ ARROWS = {
     "bilevel": {"bilevel"},
     "adapters": {"bilevel", "exceptions"},
     "model_selection": {"adapters", "bilevel", "exceptions"},
-    "linear_model": {"adapters", "bilevel", "model_selection", "prediction"},
-    "neural_network": {"adapters", "bilevel", "model_selection", "prediction"},
+    "linear_model": {"adapters", "bilevel", "model_selection", "prediction", "steps"},
+    "neural_network": {"adapters", "bilevel", "model_selection", "prediction", "steps"},
     "display": {"adapters", "bilevel", "exceptions", "model_selection"},
     "tracking": {"adapters", "bilevel"},
 }

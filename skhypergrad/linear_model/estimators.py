@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import warnings
+from functools import partial
 from numbers import Integral
 from numbers import Real as RealNumber
 from typing import ClassVar
 
 import numpy as np
 from sklearn.base import BaseEstimator, ClassifierMixin, RegressorMixin
+from sklearn.callback import with_callbacks
 from sklearn.linear_model import LogisticRegression, Ridge
 from sklearn.model_selection import check_cv
 from sklearn.utils import check_random_state, compute_class_weight
@@ -17,6 +19,7 @@ from sklearn.utils.validation import check_is_fitted, validate_data
 
 from skhypergrad.adapters._compat import Interval, StrOptions, check_sample_weight
 from skhypergrad.prediction import FromRaw
+from skhypergrad.steps import TellsSteps
 
 # Rows for each hyperparameter above which "auto" expects no over-fitting of the held-out rows.
 PLENTY = 100
@@ -30,7 +33,7 @@ OPTIMIZERS = {"auto", "lbfgsb", "hoag", "adam"}
 CLASS_WEIGHTS = (1e-2, 1e2)
 
 
-class _TunesItself(BaseEstimator):
+class _TunesItself(TellsSteps, BaseEstimator):
     """What both models share: from parameters to the bilevel problem, and its answer to attributes."""
 
     _parameter_constraints: ClassVar[dict] = {
@@ -46,7 +49,10 @@ class _TunesItself(BaseEstimator):
     }
 
     def _fit(self, X, y, sample_weight, stand_in, name, criterion):
-        """Tune, fit, and set what both models have in common."""
+        """Tune, fit, and set what both models have in common.
+
+        `interrupt` of what is returned is to be raised once the rest is set.
+        """
         from skhypergrad.bilevel.space import Real
         from skhypergrad.linear_model.setting import Setting
 
@@ -56,7 +62,8 @@ class _TunesItself(BaseEstimator):
         init = np.clip(getattr(self, name), low, high)
         if sample_weight is not None:
             sample_weight = check_sample_weight(sample_weight, X, dtype=np.float64, ensure_non_negative=True)
-        setting = Setting(
+        posed = partial(
+            Setting,
             stand_in=stand_in,
             name=name,
             X=X,
@@ -74,7 +81,8 @@ class _TunesItself(BaseEstimator):
             tol=self.tol,
             seed=0 if self.random_state is None else check_random_state(self.random_state).randint(2**31 - 1),
         )
-        tuned = setting.tune()
+        with self._told(X, y) as told:
+            tuned = posed(callback=told).tune()
         self.trace_, self.status_, self.n_iter_ = tuned.trace, tuned.status.name, len(tuned.trace["criterion"])
         self.criterion_, self.shrinkage_ = tuned.criterion, tuned.shrinkage
         setattr(self, f"{name}_", tuned.hyper[name])
@@ -106,7 +114,7 @@ class _TunesItself(BaseEstimator):
         return tags
 
     def _raw(self, X):
-        check_is_fitted(self)
+        check_is_fitted(self, "coef_")
         X = validate_data(self, X, accept_sparse="csr", dtype=np.float64, reset=False)
         return safe_sparse_dot(X, self.coef_.T, dense_output=True) + self.intercept_
 
@@ -121,7 +129,8 @@ class BilevelRidge(RegressorMixin, _TunesItself):
     Parameters
     ----------
     alpha : float or array-like of shape (n_groups,), default=1.0
-        Where the search begins, moved into the bounds; penalties are those of a sum over the rows.
+        Where the search begins, moved into the bounds; penalties are those of a sum over the rows. With the guard of many
+        penalties all begin at the best common one, for which the search begins at their geometric mean.
     groups : None, "features" or array-like of shape (n_features,), default=None
         None for one penalty, "features" for one each; integers 0, 1, ..., n_groups - 1 say to which group a feature belongs.
     bounds : (low, high), default=(1e-6, 1e6)
@@ -171,6 +180,8 @@ class BilevelRidge(RegressorMixin, _TunesItself):
     ValueError
         At fit, for groups of another length than the features, or not integers, or with a number left out; for unusable
         bounds or data.
+    KeyboardInterrupt
+        On Ctrl-C, with the model fitted at the best penalties so far, if there are any.
 
     Warns
     -----
@@ -178,6 +189,11 @@ class BilevelRidge(RegressorMixin, _TunesItself):
         When a single penalty ends on a bound. That some of many do is in the nature of things.
     ConvergenceWarning
         When the search ended before `tol` was reached.
+
+    Notes
+    -----
+    Callbacks of scikit-learn (`set_callbacks`) are told of every evaluation, as a task "outer-step" within "fit"; one that
+    returns True ends the search, and the model is fitted at the best penalties so far.
 
     Examples
     --------
@@ -221,6 +237,7 @@ class BilevelRidge(RegressorMixin, _TunesItself):
         self.tol = tol
         self.random_state = random_state
 
+    @with_callbacks
     def fit(self, X, y, sample_weight=None):
         """Tune the penalties, and fit the coefficients to all rows.
 
@@ -243,6 +260,8 @@ class BilevelRidge(RegressorMixin, _TunesItself):
         flat = y.ndim == 1
         self.coef_ = tuned.coef[:, 0] if flat else tuned.coef.T
         self.intercept_ = float(tuned.intercept[0]) if flat else tuned.intercept
+        if tuned.interrupt is not None:
+            raise tuned.interrupt
         return self
 
     def predict(self, X):
@@ -296,6 +315,8 @@ class BilevelLogisticRegression(FromRaw, ClassifierMixin, _TunesItself):
     ------
     ValueError
         As in `BilevelRidge`, and for a target of one class.
+    KeyboardInterrupt
+        As in `BilevelRidge`.
 
     Warns
     -----
@@ -348,6 +369,7 @@ class BilevelLogisticRegression(FromRaw, ClassifierMixin, _TunesItself):
         self.tol = tol
         self.random_state = random_state
 
+    @with_callbacks
     def fit(self, X, y, sample_weight=None):
         """Tune the penalties and class weights, and fit the coefficients to all rows.
 
@@ -373,6 +395,8 @@ class BilevelLogisticRegression(FromRaw, ClassifierMixin, _TunesItself):
         if "class_weight" in tuned.hyper:
             share = np.array([np.mean(y == label) for label in self.classes_])
             self.class_weight_ = tuned.hyper["class_weight"] / (share @ tuned.hyper["class_weight"])
+        if tuned.interrupt is not None:
+            raise tuned.interrupt
         return self
 
     def _class_weights(self, y):

@@ -6,6 +6,7 @@ back as strongly as cross-fitting finds best.
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
@@ -24,7 +25,7 @@ from skhypergrad.bilevel.folds import cut
 from skhypergrad.bilevel.grouped import CLASS_WEIGHT, DOWN, UP, Grouped, grouped, left_out, together
 from skhypergrad.bilevel.models import LinearModel
 from skhypergrad.bilevel.optimizers.oracle import is_stationary
-from skhypergrad.bilevel.solution import DERIVATIVES, columns
+from skhypergrad.bilevel.solution import DERIVATIVES, Interrupted, columns
 from skhypergrad.model_selection.named import method_of, optimizer_of
 from skhypergrad.model_selection.outcome import Outcome
 from skhypergrad.model_selection.rules import standard_error
@@ -54,9 +55,35 @@ class Tuned(NamedTuple):
     status: Status
     trace: dict
     warnings: list
+    interrupt: KeyboardInterrupt | None
 
 
-@dataclass(frozen=True)
+class Found(NamedTuple):
+    """A solution, of what, and the guard that it was found with: its strength, and the unit of that."""
+
+    posed: Posed
+    solution: Solution
+    shrinkage: float
+    unit: float = 0.0
+
+    @property
+    def criterion(self) -> float:
+        """The criterion without the guard's share; infinite where there is no answer."""
+        hyper = self.solution.hyper
+        share = np.sum(hyper[UP]) + np.sum(hyper[DOWN]) if UP in hyper else 0.0
+        value = float(self.solution.value - self.shrinkage * self.unit * share)
+        return value if self.solution.params is not None else float("inf")
+
+
+class Stopped(Exception):
+    """The search was stopped from outside, by a callback or by Ctrl-C (`interrupt`), with what it had found by then."""
+
+    def __init__(self, found: Found, interrupt: KeyboardInterrupt | None):
+        super().__init__()
+        self.found, self.interrupt = found, interrupt
+
+
+@dataclass
 class Setting:
     """Everything that a fit is asked for.
 
@@ -72,6 +99,9 @@ class Setting:
     criterion : str
     shrinkage : float in units of the largest derivative at the common penalty, or None where it is to be found
     method, optimizer, max_steps, tol, seed : as in `Tuner`
+    callback : as in `tune`
+    interrupt : KeyboardInterrupt or None
+        The Ctrl-C that cut the search short; it is raised once the answer is kept.
     """
 
     stand_in: Any
@@ -90,32 +120,56 @@ class Setting:
     max_steps: int
     tol: float
     seed: int
+    callback: Callable
+    interrupt: KeyboardInterrupt | None = None
 
     def tune(self) -> Tuned:
-        """The search, from the best common penalty on where there are many."""
+        """The answer of the last stage, or the best so far where the search was stopped from outside."""
+        found: Found | None = None
+        try:
+            for stage in self._stages():
+                found = stage
+        except Stopped as stopped:
+            self.interrupt, partly = stopped.interrupt, stopped.found
+            if found is None or (partly.posed.keeps_all_rows and partly.criterion < found.criterion):
+                found = partly
+            found = found._replace(solution=found.solution._replace(status=Status.interrupted))
+        except KeyboardInterrupt as interrupt:
+            if found is None:
+                raise
+            self.interrupt = interrupt
+            found = found._replace(solution=found.solution._replace(status=Status.interrupted))
+        assert found is not None  # the first stage is always there
+        return self._told(found)
+
+    def _stages(self) -> Iterator[Found]:
+        """Better and better answers: with many penalties the best common one, and what is found from there."""
         everything = np.arange(len(self.y))
         judged = self.splits or [(everything, everything)]
         splits = judged if self.splits is None else [*judged, (everything, everything[:1])]
         posed = self.pose(splits, len(judged))
         common = self.pose(splits, len(judged), many=False) if self.groups is not None else posed
-        start = common.tune(common.space(), 0.0)
+        start = common.tune(common.space())
+        yield Found(common, start, 0.0)
         if self.groups is None or start.params is None:
-            return self._told(common, start, 0.0)
+            return
         if self.shrinkage == 0:
-            return self._told(posed, self._unguarded(posed, start), 0.0)
-        at_common = posed.tune(posed.space(start.hyper, guarded=True), 0.0, Sweep(()))
+            yield Found(posed, self._unguarded(posed, start), 0.0)
+            return
+        at_common = posed.tune(posed.space(start.hyper, guarded=True), 1.0, optimizer=Sweep(()))
+        yield Found(posed, at_common, 1.0)
         unit = float(np.max(np.abs(at_common.gradient[UP])))
         shrinkage = self._cross_fitted(judged, at_common, unit) if self.shrinkage is None else self.shrinkage
         if shrinkage >= 1 or not unit > 0:
-            return self._told(posed, at_common, 1.0)
+            return
         # as cross-fitting came to it: from strength to strength, each from where the last one ended
-        found = at_common
+        hyper = at_common.hyper
         for strength in [s for s in STRENGTHS if s > shrinkage]:
-            found = posed.tune(posed.space(found.hyper, guarded=True), strength * unit, tol=max(self.tol, ROUGHLY))
-            if found.params is None:
-                found = at_common
-        found = posed.tune(posed.space(found.hyper, guarded=True), shrinkage * unit)
-        return self._told(posed, found, shrinkage, unit)
+            found = posed.tune(posed.space(hyper, guarded=True), strength, unit, tol=max(self.tol, ROUGHLY))
+            hyper = at_common.hyper if found.params is None else found.hyper
+            if found.params is not None:
+                yield Found(posed, found, strength, unit)
+        yield Found(posed, posed.tune(posed.space(hyper, guarded=True), shrinkage, unit), shrinkage, unit)
 
     def _unguarded(self, posed: Posed, start: Solution) -> Solution:
         """All penalties: from the given ones, from the best common one or, where that tells nothing, from too strong a one.
@@ -124,20 +178,20 @@ class Setting:
         a better place; where it is too strong, the features that matter show at once.
         """
         if np.ndim(self.real.init):
-            return posed.tune(posed.space({**start.hyper, self.name: self.real.init}), 0.0)
+            return posed.tune(posed.space({**start.hyper, self.name: self.real.init}))
         common = posed.space(start.hyper)
-        here = posed.tune(common, 0.0, Sweep(()))
+        here = posed.tune(common, optimizer=Sweep(()))
         if here.params is None or here.status is not Status.swept:
             return here
         evaluated = [e for e in start.trace if e.solved]
         first, values = here.trace[-1], [e.value for e in evaluated]
         if not is_stationary(first.theta, first.value, first.gradient, common.region(), self.tol, values):
-            return posed.tune(common, 0.0)
+            return posed.tune(common)
         strength = lookup(self.stand_in).strength
         allowed = start.value + TOO_STRONG * (max(values) - start.value)
         begun = max((e for e in evaluated if e.value <= allowed), key=lambda e: float(strength(e.hyper)))
-        found = posed.tune(posed.space({**start.hyper, self.name: begun.hyper[self.name]}), 0.0)
-        return found if found.params is not None and found.value < here.value else posed.tune(common, 0.0)
+        found = posed.tune(posed.space({**start.hyper, self.name: begun.hyper[self.name]}))
+        return found if found.params is not None and found.value < here.value else posed.tune(common)
 
     def pose(self, splits, n_judged: int, *, many: bool = True) -> Posed:
         """The tasks of some splits, the last of which is what is fitted; with all penalties, or with one for all."""
@@ -172,7 +226,7 @@ class Setting:
         for strength in (1.0, *STRENGTHS):
             optimizer = Sweep(()) if strength == 1 else None
             found = [
-                posed.tune(posed.space(hyper, guarded=True), strength * unit, optimizer, tol=max(self.tol, ROUGHLY))
+                posed.tune(posed.space(hyper, guarded=True), strength, unit, optimizer, max(self.tol, ROUGHLY))
                 for (posed, _), hyper in zip(trials, hypers, strict=True)
             ]
             if any(solution.params is None for solution in found):
@@ -210,18 +264,18 @@ class Setting:
         cv = folds(min(k, len(rows)), shuffle=True, random_state=self.seed)
         return [(rows[train], rows[test]) for train, test in cv.split(rows, self.y[rows])]
 
-    def _told(self, posed: Posed, solution: Solution, shrinkage: float, unit: float = 0.0) -> Tuned:
+    def _told(self, found: Found) -> Tuned:
         """The answer with what the user must know of it."""
+        posed, solution = found.posed, found.solution
         if solution.params is None:
-            raise ValueError(f"{type(self.stand_in).__name__} could not be tuned. {solution.status.value}")
+            if self.interrupt is not None:
+                raise self.interrupt
+            raise ValueError(f"{self.name} could not be tuned. {solution.status.value}")
         space = posed.space(solution.hyper, guarded=UP in solution.hyper)
         outcome = Outcome.of(solution, "", space, listed={}, n_splits=posed.task.n_judged, criterion=self.criterion)
-        guard = 0.0
         if posed.groups is not None:
             # that a feature is left out, or another one not penalised, is what many penalties are for
             outcome = outcome._replace(sides={name: s for name, s in outcome.sides.items() if name == CLASS_WEIGHT})
-            if UP in solution.hyper:
-                guard = shrinkage * unit * float(np.sum(solution.hyper[UP]) + np.sum(solution.hyper[DOWN]))
         if UP in solution.hyper and outcome.status is Status.boundary and not outcome.sides:
             # not to deviate is a bound of the guarded space, and none of the penalties'
             outcome = outcome._replace(status=Status.converged)
@@ -234,11 +288,12 @@ class Setting:
             coef=coef,
             intercept=intercept,
             classes=posed.task.target.classes,
-            criterion=float(solution.value - guard),
-            shrinkage=float(shrinkage),
+            criterion=found.criterion,
+            shrinkage=float(found.shrinkage),
             status=outcome.status,
             trace=columns(solution.trace, values=len(space.coordinates()) <= DERIVATIVES),
             warnings=[] if warning is None else [warning],
+            interrupt=self.interrupt,
         )
 
 
@@ -281,8 +336,19 @@ class Posed:
             reals[CLASS_WEIGHT] = replace(setting.class_weights, init=weights)
         return Space(reals)
 
-    def tune(self, space: Space, guard: float, optimizer=None, tol: float | None = None) -> Solution:
-        """The search, with a guard of this strength in units of the criterion."""
+    @property
+    def keeps_all_rows(self) -> bool:
+        """Whether the fit that is kept is one to all rows, and not that of a trial."""
+        return len(self.task.splits[-1][0]) == len(self.setting.y)
+
+    def tune(self, space: Space, strength: float = 0.0, unit: float = 0.0, optimizer=None, tol=None) -> Solution:
+        """The search, with a guard of this strength; `unit` is that in units of the criterion.
+
+        Raises
+        ------
+        Stopped
+            Where a callback or Ctrl-C ends it.
+        """
         setting = self.setting
         if optimizer is None:
             starts = "auto" if self.groups is None else 1
@@ -294,16 +360,24 @@ class Posed:
                 max_steps=setting.max_steps,
                 seed=setting.seed,
             )
-        return tune(
-            self.problem,
-            method_of(setting.method, self.solver, STEPS),
-            optimizer,
-            space,
-            Grouped(self.folds.data, self.groups, guard),
-            task_axes=Grouped(self.folds.axes, None, None),
-            max_steps=setting.max_steps,
-            tol=setting.tol if tol is None else tol,
-        )
+        interrupt = None
+        try:
+            solution = tune(
+                self.problem,
+                method_of(setting.method, self.solver, STEPS),
+                optimizer,
+                space,
+                Grouped(self.folds.data, self.groups, strength * unit),
+                task_axes=Grouped(self.folds.axes, None, None),
+                max_steps=setting.max_steps,
+                tol=setting.tol if tol is None else tol,
+                callback=setting.callback,
+            )
+        except Interrupted as error:
+            solution, interrupt = error.solution, error
+        if solution.status is Status.interrupted:
+            raise Stopped(Found(self, solution, strength, unit), interrupt)
+        return solution
 
     def fitted(self, solution: Solution) -> tuple[np.ndarray, np.ndarray]:
         """coef (n_features, n_outputs) and intercept (n_outputs,) of the last split's training rows."""

@@ -10,6 +10,7 @@ from typing import Any, ClassVar
 import numpy as np
 from scipy.special import expit
 from sklearn.base import BaseEstimator, ClassifierMixin, RegressorMixin
+from sklearn.callback import with_callbacks
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.model_selection import ShuffleSplit, StratifiedShuffleSplit, check_cv
 from sklearn.utils import check_random_state
@@ -18,6 +19,7 @@ from sklearn.utils.validation import check_is_fitted, column_or_1d, validate_dat
 
 from skhypergrad.adapters._compat import Interval, StrOptions, check_sample_weight
 from skhypergrad.prediction import FromRaw
+from skhypergrad.steps import TellsSteps
 
 # What can be tuned, with its bounds and scale; the rates of a solver besides.
 SPACES: dict[str, tuple[float, float, Any]] = {
@@ -48,7 +50,7 @@ STRETCH = 5
 RATE, DISCOUNT, TRIAL, CALMER = 0.15, 0.995, 2, 1 / 3
 
 
-class _TunesWhileTraining(BaseEstimator):
+class _TunesWhileTraining(TellsSteps, BaseEstimator):
     """What both networks share."""
 
     _parameter_constraints: ClassVar[dict] = {
@@ -123,7 +125,7 @@ class _TunesWhileTraining(BaseEstimator):
         `score(raw, rows, weight)` judges a moment. `center` and `unit`, (n_outputs,) each, turn raw predictions into those
         that are kept.
         """
-        from skhypergrad.bilevel import criteria, losses, networks
+        from skhypergrad.bilevel import criteria, losses, networks, tune
         from skhypergrad.bilevel.lessons import starting_weights
         from skhypergrad.bilevel.solution import Interrupted, columns
 
@@ -142,8 +144,19 @@ class _TunesWhileTraining(BaseEstimator):
             raws = [(self._forward([(c[k], b[k]) for c, b in params], X[test]), test) for k, test in judged]
             return -float(np.mean([score(raw, test, weight[test]) for raw, test in raws]))
 
+        method, optimizer, options = self._course(space, batches)
         try:
-            solution, interrupted = self._search(problem, space, data, axes, batches, judge), None
+            with self._told(X, y) as told:
+
+                def after(evaluation):
+                    if self.verbose:
+                        self._show(evaluation)
+                    return told(evaluation)
+
+                solution = tune(
+                    problem, method, optimizer, space, data, task_axes=axes, judge=judge, callback=after, **options
+                )
+            interrupted = None
         except Interrupted as error:
             solution, interrupted = error.solution, error
         if solution.params is None:
@@ -165,25 +178,22 @@ class _TunesWhileTraining(BaseEstimator):
         self.criterion_, self.validation_score_ = float(best.value), -float(best.judged)
         self.trace_, self.status_ = columns(solution.trace), solution.status.name
         self.n_iter_, self.n_layers_, self.n_outputs_ = len(solution.trace), len(sizes), sizes[-1]
-        self._tell(solution)
+        self._tell(solution, optimizer)
         if interrupted is not None:
             raise interrupted
 
-    def _search(self, problem, space, data, axes, batches, judge):
-        """The one call of `tune`."""
-        from skhypergrad.bilevel import Forward, RealTime, Reverse, tune
+    def _course(self, space, batches):
+        """The method and the optimizer, and for `tune` what else they need."""
+        from skhypergrad.bilevel import Forward, RealTime, Reverse
         from skhypergrad.bilevel.networks import Training
         from skhypergrad.model_selection.named import optimizer_of
 
         training = Training("momentum" if self.solver == "sgd" else self.solver)
-        names = [name for name, _ in space.coordinates()]
-        shown = self._shown if self.verbose else None
         if self.method in ("forward", "reverse"):
             method = {"forward": Forward, "reverse": Reverse}[self.method](training, self.max_iter * batches)
-            optimizer = optimizer_of("auto", space, online=False, n_starts="auto", max_steps=50, seed=0)
-            return tune(problem, method, optimizer, space, data, task_axes=axes, judge=judge, callback=shown)
+            return method, optimizer_of("auto", space, online=False, n_starts="auto", max_steps=50, seed=0), {}
         epochs = -(-STRETCH // batches)
-        rates = np.array([name.startswith("learning_rate_init") for name in names])
+        rates = np.array([name.startswith("learning_rate_init") for name, _ in space.coordinates()])
         starts = []
         if rates.any():
             given = space.init()
@@ -200,42 +210,37 @@ class _TunesWhileTraining(BaseEstimator):
             patience=self.n_iter_no_change,
             retreat=tuple(map(float, np.where(rates, np.log(CALMER), 0.0))),
         )
-        return tune(
-            problem,
-            Forward(training, epochs * batches, discount=DISCOUNT),
-            optimizer,
-            space,
-            data,
-            task_axes=axes,
-            restart=False,
-            max_steps=-(-self.max_iter // epochs),
-            judge=judge,
-            callback=shown,
-        )
+        method = Forward(training, epochs * batches, discount=DISCOUNT)
+        return method, optimizer, {"restart": False, "max_steps": -(-self.max_iter // epochs)}
 
-    def _shown(self, evaluation):
+    def _show(self, evaluation):
         values = ", ".join(
             f"{name}={np.array2string(np.asarray(v), precision=3)}" for name, v in evaluation.hyper.items()
         )
         print(f"[HG] {values}; loss={evaluation.value:.4g}; score={-evaluation.judged:.4g}; {evaluation.seconds:.2f}s")
-        return False
 
-    def _tell(self, solution):
+    def _tell(self, solution, optimizer):
         """What the user must know of how it was trained."""
-        first, online = solution.trace[0], self.method in ("auto", "online")
-        if online and not first.solved:
-            bad = ", ".join(f"{name} = {np.max(value):.3g}" for name, value in first.hyper.items())
-            warnings.warn(
-                f"The training diverged where it was to begin, at {bad}: it began at another learning rate.",
-                ConvergenceWarning,
-                stacklevel=4,
+        for message in self._remarks(solution, optimizer):
+            warnings.warn(message, ConvergenceWarning, stacklevel=4)
+
+    def _remarks(self, solution, optimizer):
+        if solution.status.name == "interrupted":
+            yield f"{solution.status.name}: {solution.status.value}"
+        if self.method not in ("auto", "online"):
+            return
+        if not solution.trace[0].solved:
+            bad = ", ".join(f"{name} = {np.max(value):.3g}" for name, value in solution.trace[0].hyper.items())
+            yield f"The training diverged where it was to begin, at {bad}: it began at another learning rate."
+        diverged = [e for e in solution.trace[optimizer.compared([e.solved for e in solution.trace]) :] if not e.solved]
+        if diverged and "learning_rate_init" in solution.hyper:
+            rates = ", ".join(f"{np.max(e.hyper['learning_rate_init']):.3g}" for e in diverged)
+            yield (
+                f"The training diverged on its way, at learning_rate_init = {rates}: it went back to its best moment, with a "
+                "third of the rate there, and from then on stayed below that."
             )
-        if online and solution.status.name == "max_steps":
-            warnings.warn(
-                f"The held-out loss was still falling after max_iter={self.max_iter} epochs: raise max_iter.",
-                ConvergenceWarning,
-                stacklevel=4,
-            )
+        if solution.status.name == "max_steps":
+            yield f"The held-out loss was still falling after max_iter={self.max_iter} epochs: raise max_iter."
 
     def _lessons(self, X, y, weight, splits, start, fixed, rng):
         """The tasks, their axes, and the mini-batches of an epoch."""
@@ -343,7 +348,7 @@ class _TunesWhileTraining(BaseEstimator):
         return X @ np.asarray(coef) + np.asarray(intercept)
 
     def _raw(self, X):
-        check_is_fitted(self)
+        check_is_fitted(self, "coefs_")
         X = validate_data(self, X, dtype=(np.float64, np.float32), reset=False)
         return self._forward(list(zip(self.coefs_, self.intercepts_, strict=True)), X)
 
@@ -439,12 +444,16 @@ class BilevelMLPClassifier(FromRaw, ClassifierMixin, _TunesWhileTraining):
     Warns
     -----
     ConvergenceWarning
-        When the given learning rate diverged, or the loss was still falling after `max_iter` epochs.
+        When the given learning rate diverged, or a later one, when the loss was still falling after `max_iter` epochs, and
+        when a callback or Ctrl-C ended the training.
 
     Notes
     -----
     Source: Franceschi et al. (2017), real-time hyperparameter optimization; Donini et al. (2020), who let its memory fade.
     Predictions need NumPy only.
+
+    Callbacks of scikit-learn (`set_callbacks`) are told of every move, as a task "outer-step" within "fit"; one that returns
+    True ends the training, and its best moment is kept.
 
     Examples
     --------
@@ -456,6 +465,7 @@ class BilevelMLPClassifier(FromRaw, ClassifierMixin, _TunesWhileTraining):
     True
     """
 
+    @with_callbacks
     def fit(self, X, y, sample_weight=None, *, X_val=None, y_val=None):
         """Tune and train.
 
@@ -520,6 +530,7 @@ class BilevelMLPRegressor(RegressorMixin, _TunesWhileTraining):
     True
     """
 
+    @with_callbacks
     def fit(self, X, y, sample_weight=None, *, X_val=None, y_val=None):
         """Tune and train.
 

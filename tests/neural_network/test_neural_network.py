@@ -98,13 +98,13 @@ def test_skops_keeps_a_model(iris, model):
 def test_an_interrupt_keeps_the_best_moment(iris, monkeypatch):
     count = []
 
-    def shown(self, evaluation):
+    def show(self, evaluation):
         count.append(evaluation)
         if len(count) > 15:
             raise KeyboardInterrupt
         return False
 
-    monkeypatch.setattr(BilevelMLPClassifier, "_shown", shown)
+    monkeypatch.setattr(BilevelMLPClassifier, "_show", show)
     cut_short = BilevelMLPClassifier((8,), random_state=0, validation_fraction=0.3, max_iter=100, verbose=1)
     with pytest.raises(KeyboardInterrupt):
         cut_short.fit(*iris)
@@ -116,12 +116,12 @@ def test_an_interrupted_regression_predicts_in_the_units_of_the_target(iris, mon
     X, _ = iris
     target = X[:, 3] * 100 + 7000
 
-    def shown(self, evaluation):
+    def show(self, evaluation):
         if evaluation.value < 0.2:
             raise KeyboardInterrupt
         return False
 
-    monkeypatch.setattr(BilevelMLPRegressor, "_shown", shown)
+    monkeypatch.setattr(BilevelMLPRegressor, "_show", show)
     cut_short = BilevelMLPRegressor((8,), random_state=0, verbose=1)
     with pytest.raises(KeyboardInterrupt):
         cut_short.fit(X[:, :3], target)

@@ -107,6 +107,18 @@ class RealTime:
                 return moments[0], used
             length *= 2
 
+    def compared(self, solved) -> int:
+        """How many evaluations, by what became of each, went into the comparison of the starts."""
+        used, left, length = 0, max(len(self.starts), 1), self.trial
+        while True:
+            for _ in range(left):
+                stretch = list(solved[used : used + length])
+                used += stretch.index(False) + 1 if False in stretch else len(stretch)
+            left = max(left // 2, 1)
+            if left == 1:
+                return used
+            length *= 2
+
     def _follow(self, oracle, now: Moment, low, high, budget) -> Moment:
         """The moment after one more stretch of training."""
         answer = oracle(now.theta, now.carry, budget.inner_tol)

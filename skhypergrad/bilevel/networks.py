@@ -130,6 +130,15 @@ def valued(hyper, data, name):
     return jnp.asarray(hyper[name] if name in hyper else data.fixed[name]).astype(data.X.dtype)
 
 
+def scheduled(values, share):
+    """What a share of the way from the first of the `values` to the last: geometric between each two neighbours."""
+    last = values.shape[0] - 1
+    place = jnp.clip(share, 0, 1) * last
+    before = jnp.minimum(jnp.floor(place).astype(int), max(last - 1, 0))
+    after, beyond = jnp.minimum(before + 1, last), (place - before).astype(values.dtype)
+    return values[before] ** (1 - beyond) * values[after] ** beyond
+
+
 def by_layer(value, layers) -> list:
     """One number for every layer."""
     return [value[i] if value.ndim else value for i in range(len(layers))]
@@ -154,15 +163,21 @@ class Training:
     Parameters
     ----------
     rule : {"adam", "momentum", "nesterov"}
+    steps : int or None, default=None
+        With a number of steps the learning rate has a schedule: its values, along a leading axis, are those at equal
+        distances from the first step to the last, and between two of them it changes by the same factor at every step.
     """
 
     rule: str = field(metadata={"static": True})
+    steps: int | None = field(default=None, metadata={"static": True})
 
     unrollable: ClassVar[bool] = True
 
-    def _solver(self, hyper, data):
+    def _solver(self, hyper, data, step):
         def rate(name):
             value = valued(hyper, data, name)
+            if name == "learning_rate_init" and self.steps is not None:
+                value = scheduled(value, step / max(self.steps - 1, 1))
             if not value.ndim:
                 return value
             return [Layer(value[i], value[i]) for i in range(len(data.start))]
@@ -172,10 +187,10 @@ class Training:
         return {"momentum": Momentum, "nesterov": Nesterov}[self.rule](rate("learning_rate_init"), rate("momentum"))
 
     def init(self, problem, hyper, data, params):
-        return self._solver(hyper, data).init(problem, hyper, data, params)
+        return self._solver(hyper, data, 0).init(problem, hyper, data, params)
 
     def step(self, problem, hyper, data, state):
-        return self._solver(hyper, data).step(problem, hyper, data, state)
+        return self._solver(hyper, data, state.step).step(problem, hyper, data, state)
 
     def params(self, state):
         return state.params

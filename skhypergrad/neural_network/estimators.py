@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from dataclasses import replace
 from numbers import Integral
 from numbers import Real as RealNumber
 from typing import Any, ClassVar
@@ -64,8 +65,9 @@ class _TunesWhileTraining(TellsSteps, BaseEstimator):
         "beta_2": [Interval(RealNumber, 0, 1, closed="left")],
         "init_scale": [Interval(RealNumber, 0, None, closed="neither")],
         "batch_size": [StrOptions({"auto"}), Interval(Integral, 1, None, closed="left")],
-        "tune": ["array-like"],
+        "tune": [str, "array-like"],
         "per_layer": ["boolean"],
+        "schedule": [Interval(Integral, 1, None, closed="left")],
         "method": [StrOptions({"auto", "online", "forward", "reverse"})],
         "cv": ["cv_object", None],
         "validation_fraction": [Interval(RealNumber, 0, 1, closed="neither")],
@@ -90,6 +92,7 @@ class _TunesWhileTraining(TellsSteps, BaseEstimator):
         batch_size="auto",
         tune=("alpha", "learning_rate_init"),
         per_layer=False,
+        schedule=1,
         method="auto",
         cv=None,
         validation_fraction=0.1,
@@ -110,6 +113,7 @@ class _TunesWhileTraining(TellsSteps, BaseEstimator):
         self.batch_size = batch_size
         self.tune = tune
         self.per_layer = per_layer
+        self.schedule = schedule
         self.method = method
         self.cv = cv
         self.validation_fraction = validation_fraction
@@ -182,6 +186,10 @@ class _TunesWhileTraining(TellsSteps, BaseEstimator):
         if interrupted is not None:
             raise interrupted
 
+    @property
+    def _online(self) -> bool:
+        return self.method == "online" or (self.method == "auto" and self.schedule == 1)
+
     def _course(self, space, batches):
         """The method and the optimizer, and for `tune` what else they need."""
         from skhypergrad.bilevel import Forward, RealTime, Reverse
@@ -189,8 +197,10 @@ class _TunesWhileTraining(TellsSteps, BaseEstimator):
         from skhypergrad.model_selection.named import optimizer_of
 
         training = Training("momentum" if self.solver == "sgd" else self.solver)
-        if self.method in ("forward", "reverse"):
-            method = {"forward": Forward, "reverse": Reverse}[self.method](training, self.max_iter * batches)
+        if not self._online:
+            steps = self.max_iter * batches
+            training = replace(training, steps=steps if self.schedule > 1 else None)
+            method = (Forward if self.method == "forward" else Reverse)(training, steps)
             return method, optimizer_of("auto", space, online=False, n_starts="auto", max_steps=50, seed=0), {}
         epochs = -(-STRETCH // batches)
         rates = np.array([name.startswith("learning_rate_init") for name, _ in space.coordinates()])
@@ -227,7 +237,7 @@ class _TunesWhileTraining(TellsSteps, BaseEstimator):
     def _remarks(self, solution, optimizer):
         if solution.status.name == "interrupted":
             yield f"{solution.status.name}: {solution.status.value}"
-        if self.method not in ("auto", "online"):
+        if not self._online:
             return
         if not solution.trace[0].solved:
             bad = ", ".join(f"{name} = {np.max(value):.3g}" for name, value in solution.trace[0].hyper.items())
@@ -277,7 +287,14 @@ class _TunesWhileTraining(TellsSteps, BaseEstimator):
             raise ValueError(
                 f"{told}: {type(self).__name__}(solver={self.solver!r}) has {', '.join(map(repr, known))}."
             )
-        if "init_scale" in tuned and self.method in ("auto", "online"):
+        if self.schedule > 1 and self.method == "online":
+            raise ValueError(
+                "method='online' has no schedule, since its learning rate follows a course of its own: use "
+                "method='reverse' or 'forward' with schedule > 1."
+            )
+        if self.schedule > 1 and "learning_rate_init" not in tuned:
+            raise ValueError("schedule > 1 is one of tuned learning rates: put 'learning_rate_init' into tune.")
+        if "init_scale" in tuned and self._online:
             raise ValueError(
                 "init_scale acts at the beginning of a training only, which method='online' has just one of: "
                 "use method='forward' or 'reverse', or leave it out."
@@ -290,6 +307,8 @@ class _TunesWhileTraining(TellsSteps, BaseEstimator):
         for name in tuned:
             low, high, scale = SPACES[name]
             shape = (n_layers,) if self.per_layer else ()
+            if name == "learning_rate_init" and self.schedule > 1:
+                shape = (self.schedule, *shape)
             init: Any = np.broadcast_to(np.clip(values[name], low, high), shape)
             reals[name] = Real(low, high, scale, shape, init if shape else float(init))
         return fixed, Space(reals)
@@ -389,14 +408,19 @@ class BilevelMLPClassifier(FromRaw, ClassifierMixin, _TunesWhileTraining):
         `init_scale` multiplies the starting coefficients.
     batch_size : int or "auto", default="auto"
         Rows of a step; "auto" for 200, or all where there are fewer.
-    tune : sequence of str, default=("alpha", "learning_rate_init")
+    tune : str or sequence of str, default=("alpha", "learning_rate_init")
         Of "alpha", "init_scale" (only with "forward" or "reverse") and the rates of the solver: "learning_rate_init", and
         "beta_1", "beta_2" or "momentum".
     per_layer : bool, default=False
         Whether each layer has hyperparameters of its own.
+    schedule : int, default=1
+        With more than one, that many learning rates at equal distances from the first step of a training to its last are
+        tuned, and between two of them the rate changes by the same factor at every step. For whole trainings: an online one
+        changes its learning rate by itself.
     method : {"auto", "online", "forward", "reverse"}, default="auto"
-        "auto" is "online": one training, as described. "forward" and "reverse" train anew for `max_iter` epochs at every
-        evaluation, and differentiate the whole run; hyperparameters are then constant in time.
+        "auto" is "online", one training as described, or "reverse" with a schedule. "forward" and "reverse" train anew for
+        `max_iter` epochs at every evaluation, and differentiate the whole run; hyperparameters are then constant in time, but
+        for a schedule.
     cv : int, splitter, iterable of splits or None, default=None
         Folds that are trained at once, with the same hyperparameters, beside all rows, whose network is kept. None for one
         split by `validation_fraction`; the network then has not seen the validation rows, as with scikit-learn's
@@ -416,7 +440,8 @@ class BilevelMLPClassifier(FromRaw, ClassifierMixin, _TunesWhileTraining):
     Attributes
     ----------
     alpha_, learning_rate_init_, ... : float or ndarray of shape (n_layers,)
-        Of what was tuned, at the moment that was kept; `trace_` has the whole course.
+        Of what was tuned, at the moment that was kept; `trace_` has the whole course. With a schedule learning rates have a
+        leading axis of its length.
     coefs_, intercepts_ : list of ndarray
         As in scikit-learn.
     classes_ : ndarray of shape (n_classes,)

@@ -95,6 +95,33 @@ def test_the_hypergradient_of_a_training_is_a_difference(rows, method):
                 np.testing.assert_allclose(np.ravel(gradient[name])[i], (up - down) / 2e-5, rtol=1e-5, atol=1e-9)
 
 
+@pytest.mark.parametrize("rates", [[0.05, 0.02, 0.01], [[0.05, 0.03], [0.01, 0.02], [0.1, 0.001]]])
+def test_a_schedule_is_geometric_between_its_rates(rows, rates):
+    X, y = rows
+    problem = networks.held_out_rows(networks.MLP(losses.squared, "tanh"), criteria.squared_error)
+    data, rates, n = lesson(X, y, {}), np.array(rates), 2 * (STEPS // 2) + 1
+    shares = np.arange(n) * 2 / (n - 1)
+    course = np.exp([np.interp(shares, np.arange(3), column) for column in np.log(rates.reshape(3, -1)).T]).T
+    with jax.enable_x64(True):
+        scheduled = Reverse(networks.Training("adam", n), n)
+        value, gradient = value_and_hypergrad(problem, scheduled)({"learning_rate_init": rates}, data)
+        # the same by hand: every step with its own rate
+        state = networks.Training("adam").init(
+            problem, {}, data._replace(fixed=data.fixed | {"learning_rate_init": 0.0}), data.start
+        )
+        for now in course:
+            hyper = {"learning_rate_init": now if rates.ndim > 1 else now[0]}
+            state = networks.Training("adam").step(problem, hyper, data, state)
+        assert float(problem.outer(state.params, {}, data)) == pytest.approx(float(value), rel=1e-12)
+        place, h = (1,) * rates.ndim, 1e-6
+        ends = []
+        for sign in (1, -1):
+            moved = rates.copy()
+            moved[place] += sign * h
+            ends.append(float(value_and_hypergrad(problem, scheduled)({"learning_rate_init": moved}, data)[0]))
+    assert float(gradient["learning_rate_init"][place]) == pytest.approx((ends[0] - ends[1]) / 2 / h, rel=1e-5)
+
+
 def test_a_discount_of_one_is_none_and_of_nothing_sees_one_step(rows):
     X, y = rows
     problem = networks.held_out_rows(networks.MLP(losses.squared, "tanh"), criteria.squared_error)

@@ -68,6 +68,18 @@ def test_whole_trainings_are_differentiated(iris, method):
     assert whole.score(X[:, :3], X[:, 3] * 100 + 7) > 0.5
 
 
+@pytest.mark.parametrize("per_layer", [False, True])
+def test_a_schedule_beats_the_constant_rate_it_begins_at(iris, per_layer):
+    options = {"solver": "sgd", "tune": "learning_rate_init", "learning_rate_init": 0.05, "max_iter": 20}
+    given = {"random_state": 0, "validation_fraction": 0.3, "per_layer": per_layer}
+    model = BilevelMLPClassifier((6,), schedule=3, **options, **given).fit(*iris)
+    assert model.learning_rate_init_.shape == ((3, 2) if per_layer else (3,))
+    assert len(np.unique(model.learning_rate_init_)) > 1
+    trace = model.trace_["criterion"]
+    assert np.nanmin(trace) < 0.7 * trace[0]
+    assert "learning_rate_init[2]" in model.trace_
+
+
 def test_several_targets_and_single_precision(iris):
     X = iris[0].astype(np.float32)
     fitted = BilevelMLPRegressor((8,), random_state=0, max_iter=60).fit(X[:, :2], X[:, 2:])
@@ -133,6 +145,8 @@ def test_an_interrupted_regression_predicts_in_the_units_of_the_target(iris, mon
     ("options", "told"),
     [
         ({"tune": ("momentum",)}, "'momentum' cannot be tuned: .*'beta_1'"),
+        ({"schedule": 3, "method": "online"}, "method='online' has no schedule"),
+        ({"schedule": 3, "tune": "alpha"}, "put 'learning_rate_init' into tune"),
         ({"tune": ()}, "tune is empty"),
         ({"tune": ("init_scale",)}, "use method='forward'"),
         ({"hidden_layer_sizes": (3, 0)}, "positive integers"),

@@ -6,10 +6,17 @@ many rows, and by Woodbury's identity I + B B^T for many features. So its Choles
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
+import jax
 import jax.numpy as jnp
 from jax.scipy.linalg import cho_solve, solve_triangular
+
+# One task after the other, where nothing is differentiated through: a batch of LAPACK calls hands its work to the threads
+# that run the program and waits for them, and two large ones at once wait for each other for ever (JAX 0.10.2).
+cholesky_by_task = jax.custom_batching.sequential_vmap(jnp.linalg.cholesky)
+_solve_by_task = jax.custom_batching.sequential_vmap(lambda factor, v: cho_solve((factor, True), v))
 
 
 class Gram(NamedTuple):
@@ -27,23 +34,23 @@ class Gram(NamedTuple):
     factor: Any
 
     @classmethod
-    def of(cls, X, penalty) -> Gram:
+    def of(cls, X, penalty, cholesky: Callable = jnp.linalg.cholesky) -> Gram:
         """Factorise; `X` (n_samples, n_features), `penalty` (n_features,) positive."""
         scale = jnp.sqrt(penalty)
         rows = X / scale
         few = rows if X.shape[0] < X.shape[1] else rows.T
-        return cls(rows, scale, jnp.linalg.cholesky(jnp.eye(len(few)) + few @ few.T))
+        return cls(rows, scale, cholesky(jnp.eye(len(few)) + few @ few.T))
 
     @property
     def is_wide(self) -> bool:
         return self.rows.shape[0] < self.rows.shape[1]
 
     def solve(self, v):
-        """(X^T X + diag(penalty))^-1 v, for v (n_features,)."""
+        """(X^T X + diag(penalty))^-1 v, for v (n_features,); not to be differentiated."""
         v = v / self.scale
         if self.is_wide:
-            return (v - self.rows.T @ cho_solve((self.factor, True), self.rows @ v)) / self.scale
-        return cho_solve((self.factor, True), v) / self.scale
+            return (v - self.rows.T @ _solve_by_task(self.factor, self.rows @ v)) / self.scale
+        return _solve_by_task(self.factor, v) / self.scale
 
     def remainder(self):
         """1 - h, with h the diagonal of X (X^T X + diag(penalty))^-1 X^T: how little a fit follows each row."""

@@ -15,6 +15,7 @@ import jax.numpy as jnp
 import numpy as np
 from sklearn.model_selection import KFold, StratifiedKFold
 from sklearn.utils.class_weight import compute_sample_weight
+from threadpoolctl import threadpool_limits
 
 from skhypergrad.adapters.base import lookup
 from skhypergrad.adapters.linear_task import STEPS, LinearTask, unrolled
@@ -29,6 +30,7 @@ from skhypergrad.bilevel.solution import DERIVATIVES, Interrupted, columns
 from skhypergrad.model_selection.named import method_of, optimizer_of
 from skhypergrad.model_selection.outcome import Outcome
 from skhypergrad.model_selection.rules import standard_error
+from skhypergrad.model_selection.threads import blas_threads
 
 # Where many penalties begin that nothing holds back: as strong as loses this share of what the penalty can lose.
 TOO_STRONG = 0.25
@@ -127,8 +129,9 @@ class Setting:
         """The answer of the last stage, or the best so far where the search was stopped from outside."""
         found: Found | None = None
         try:
-            for stage in self._stages():
-                found = stage
+            with threadpool_limits(blas_threads(self.X), user_api="blas"):
+                for stage in self._stages():
+                    found = stage
         except Stopped as stopped:
             self.interrupt, partly = stopped.interrupt, stopped.found
             if found is None or (partly.posed.keeps_all_rows and partly.criterion < found.criterion):

@@ -36,10 +36,8 @@ from skhypergrad.model_selection.handover import FixedSplits, Handover
 from skhypergrad.model_selection.named import METHODS, OPTIMIZERS, check_method
 from skhypergrad.model_selection.outcome import Outcome, named, show, trace_of
 from skhypergrad.model_selection.rules import OneStandardError
+from skhypergrad.model_selection.threads import blas_threads
 from skhypergrad.model_selection.tuner import Combination, Tuner, tune_apart
-
-# The smaller side of X up to which one BLAS thread is faster than several, which wait for each other and for XLA's.
-SINGLE_THREADED = 1024
 
 # Seconds of searching below which processes cost more than they save: each has to load and compile everything itself.
 WORTH_PROCESSES = 20.0
@@ -304,7 +302,7 @@ class HypergradSearchCV(SearchBase):
         previous = before.get("best_params_") if self.warm_start else None
         self._run = run = _Run(self.estimator, previous or {})
         try:
-            with threadpool_limits(_threads(X), user_api="blas"):
+            with threadpool_limits(blas_threads(X), user_api="blas"):
                 super().fit(X, y, **params)
             if self.return_estimator:
                 self._keep_folds(X, y)
@@ -487,7 +485,7 @@ class HypergradSearchCV(SearchBase):
         if seconds * len(rest) < WORTH_PROCESSES:
             return {}
         deadline = None if self.max_time is None else time.time() + self.max_time - run.seconds
-        jobs = (delayed(tune_apart)(run.tuner, run.plan[i], run.inits, deadline, _threads(run.X)) for i in rest)
+        jobs = (delayed(tune_apart)(run.tuner, run.plan[i], run.inits, deadline, blas_threads(run.X)) for i in rest)
         return dict(zip(rest, Parallel(n_jobs=run.tuner.n_jobs)(jobs), strict=True))
 
     def _found_until_now(self) -> list[dict]:
@@ -610,9 +608,3 @@ class HypergradSearchCV(SearchBase):
         else:
             self.fold_estimators_ = fitted_on(run.estimator, self.best_params_, X, y, run.splits, run.routed.fit)
         self.fold_predictions_ = out_of_fold(self.fold_estimators_, X, run.splits)
-
-
-def _threads(X) -> int | None:
-    """Threads of linear algebra for these data; None for as many as there are."""
-    sides = getattr(X, "shape", ())
-    return 1 if len(sides) < 2 or min(sides) <= SINGLE_THREADED else None

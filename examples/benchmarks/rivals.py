@@ -244,8 +244,43 @@ def scaling():
         print(f"{f'ridge, {targets} hyperparameters':28}{seconds:9.3f}", flush=True)
 
 
+def speeds():
+    """What this machine reads, bytes/s, and multiplies, flops/s: a product with a vector, and one with a matrix."""
+    X = np.random.default_rng(0).normal(size=(100_000, 500))
+    v = np.ones(500)
+
+    def fastest(function):
+        times = []
+        for _ in range(5):
+            began = time.perf_counter()
+            function()
+            times.append(time.perf_counter() - began)
+        return min(times)
+
+    return X.nbytes / fastest(lambda: X @ v), 2 * X.size * X.shape[1] / fastest(lambda: X.T @ X)
+
+
+def limits(search, X, bandwidth, flops):
+    """Seconds that no program on this machine takes less of, for what a search has done: at full bandwidth, at full speed.
+
+    Reading: the table once for every split, by the preprocessing. Factors: each split's training rows times themselves, from
+    the held-out parts. Products: those of `trace_` with the condensed rows of all tasks in single precision, there and back.
+    """
+    (n, p), tasks = X.shape, search.n_splits_ + 1
+    side = min(n, p)
+    squared = search.scoring == MSE
+    passes = 0 if squared else 2 * float(np.sum(search.trace_["products"]))
+    return (
+        search.n_splits_ * X.nbytes / bandwidth,
+        2 * n * p * side / flops,
+        passes * tasks * n * side * 4 / bandwidth,
+    )
+
+
 def phases():
-    """Seconds of the parts of a warm fit."""
+    """Seconds of the parts of a warm fit, and of what the machine needs for the same at least."""
+    bandwidth, flops = speeds()
+    print(f"reading {bandwidth / 1e9:.1f} GB/s, products of matrices {flops / 1e9:.0f} GFlop/s")
     from skhypergrad.adapters.linear_task import LinearTask
     from skhypergrad.model_selection.tuner import Posed, Tuner
 
@@ -269,14 +304,16 @@ def phases():
     watched(Posed, "run", "evaluations")
     watched(LinearTask, "answers", "handing over")
     labels = ("preprocessing", "cutting folds", "evaluations", "handing over", "scoring and rest", "whole")
-    print(f"{'race':16}" + "".join(f"{label:>18}" for label in labels) + f"{'first fit more':>18}")
+    least = ("limit: reading", "limit: factors", "limit: products")
+    print(f"{'race':16}" + "".join(f"{label:>18}" for label in (*labels, "first fit more", *least)))
     for name in ("ridge_grid", "wide_ridge", "logistic_grid", "wide_logistic", "small"):
         ours, _, X, y = RACES[name]()
         cold, _ = timed(ours, X, y)
         spent.clear()
-        whole, _ = timed(ours, X, y)
+        whole, found = timed(ours, X, y)
         rest = whole - sum(spent.values())
         values = [*(spent.get(label, 0.0) for label in labels[:4]), rest, whole, cold - whole]
+        values += limits(found, X, bandwidth, flops)
         print(f"{name:16}" + "".join(f"{value:18.4f}" for value in values), flush=True)
 
 

@@ -2,6 +2,7 @@
 
 import warnings
 from contextlib import nullcontext
+from importlib import import_module
 
 import numpy as np
 import pytest
@@ -74,12 +75,14 @@ def test_a_fit_cut_short_keeps_its_best(name, share, by):
     assert np.isfinite(estimator.criterion_)
 
 
-def test_ctrl_c_before_anything_is_known_leaves_the_estimator_unfitted(monkeypatch):
+@pytest.mark.parametrize("place", ["linear_model.setting.cut", "bilevel.tune._step"])
+def test_ctrl_c_before_anything_is_known_leaves_the_estimator_unfitted(monkeypatch, place):
     def pressed(*_, **__):
         raise KeyboardInterrupt
 
     estimator = BilevelRidge(cv=3)
-    monkeypatch.setattr("skhypergrad.linear_model.setting.cut", pressed)
+    module, name = place.rsplit(".", 1)
+    monkeypatch.setattr(import_module(f"skhypergrad.{module}"), name, pressed)
     with pytest.raises(KeyboardInterrupt):
         estimator.fit(*diabetes)
     with pytest.raises(NotFittedError):

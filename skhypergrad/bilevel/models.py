@@ -16,8 +16,9 @@ from skhypergrad.bilevel.matrices import TwoPrecisions, squares
 from skhypergrad.bilevel.problem import Problem, lowered
 
 # Up to this size of the smaller side of the rows, blocks of the Hessian are factorised: that costs some 30 products, and
-# saves hundreds.
-LARGEST_BLOCK = 1024
+# saves hundreds. Above the first size only where the copy of the rows that every task makes for each output, in numbers, is
+# not larger than this.
+SMALL_BLOCK, LARGEST_BLOCK, LARGEST_COPY = 128, 1024, 2**23
 
 
 class LinearParams(NamedTuple):
@@ -89,7 +90,7 @@ class LinearModel:
         rows = data.train
         raw = self.raw(params, rows.X, data.offset)
         curvature = rows.weight[:, None] * self._curvature(raw, rows.y)
-        if not self.rotated and isinstance(rows.X, jax.Array) and min(rows.X.shape) <= LARGEST_BLOCK:
+        if not self.rotated and isinstance(rows.X, jax.Array) and _factorises(rows.X.shape, curvature.shape[1]):
             strength = jnp.broadcast_to(self._penalised(params.coef, hyper, data), params.coef.shape)
             return self._blocks(rows.X, curvature, strength)
         coef_scale = _positive(squares(rows.X, curvature) + self._penalised(params.coef, hyper, data))
@@ -157,6 +158,12 @@ class LinearModel:
 
         # one output after the other: all at once would take memory, and a copy of the code for each compilation time
         return jax.lax.map(along, jnp.arange(raw.shape[-1])).T
+
+
+def _factorises(shape, n_outputs: int) -> bool:
+    """Whether blocks of the Hessian on rows of this shape are worth their factors."""
+    largest = LARGEST_BLOCK if shape[0] * shape[1] * n_outputs <= LARGEST_COPY else SMALL_BLOCK
+    return min(shape) <= largest
 
 
 def _positive(scale):

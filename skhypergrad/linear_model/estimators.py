@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import warnings
-from functools import partial
 from numbers import Integral
 from numbers import Real as RealNumber
 from typing import ClassVar
@@ -62,27 +61,27 @@ class _TunesItself(TellsSteps, BaseEstimator):
         init = np.clip(getattr(self, name), low, high)
         if sample_weight is not None:
             sample_weight = check_sample_weight(sample_weight, X, dtype=np.float64, ensure_non_negative=True)
-        posed = partial(
-            Setting,
-            stand_in=stand_in,
-            name=name,
-            X=X,
-            y=y,
-            sample_weight=sample_weight,
-            splits=self._splits(X, y),
-            groups=groups,
-            real=Real(low, high, init=init),
-            class_weights=self._class_weights(y),
-            criterion=criterion,
-            shrinkage=self._shrinkage(groups, len(y)),
-            method=self.method,
-            optimizer=self.optimizer,
-            max_steps=self.max_iter,
-            tol=self.tol,
-            seed=0 if self.random_state is None else check_random_state(self.random_state).randint(2**31 - 1),
-        )
         with self._told(X, y) as told:
-            tuned = posed(callback=told).tune()
+            setting = Setting(
+                stand_in=stand_in,
+                name=name,
+                X=X,
+                y=y,
+                sample_weight=sample_weight,
+                splits=self._splits(X, y),
+                groups=groups,
+                real=Real(low, high, init=init),
+                class_weights=self._class_weights(y),
+                criterion=criterion,
+                shrinkage=self._shrinkage(groups, len(y)),
+                method=self.method,
+                optimizer=self.optimizer,
+                max_steps=self.max_iter,
+                tol=self.tol,
+                seed=0 if self.random_state is None else check_random_state(self.random_state).randint(2**31 - 1),
+                callback=told,
+            )
+            tuned = setting.tune()
         self.trace_, self.status_, self.n_iter_ = tuned.trace, tuned.status.name, len(tuned.trace["criterion"])
         self.criterion_, self.shrinkage_ = tuned.criterion, tuned.shrinkage
         setattr(self, f"{name}_", tuned.hyper[name])

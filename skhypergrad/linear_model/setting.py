@@ -57,7 +57,7 @@ class Tuned(NamedTuple):
     status: Status
     trace: dict
     warnings: list
-    interrupt: KeyboardInterrupt | None
+    interrupt: KeyboardInterrupt | None = None
 
 
 class Found(NamedTuple):
@@ -76,6 +76,10 @@ class Found(NamedTuple):
         value = float(self.solution.value - self.shrinkage * self.unit * share)
         return value if self.solution.params is not None else float("inf")
 
+    def interrupted(self) -> Found:
+        """The same, stopped from outside."""
+        return self._replace(solution=self.solution._replace(status=Status.interrupted))
+
 
 class Stopped(Exception):
     """The search was stopped from outside, by a callback or by Ctrl-C (`interrupt`), with what it had found by then."""
@@ -85,7 +89,7 @@ class Stopped(Exception):
         self.found, self.interrupt = found, interrupt
 
 
-@dataclass
+@dataclass(frozen=True)
 class Setting:
     """Everything that a fit is asked for.
 
@@ -102,8 +106,6 @@ class Setting:
     shrinkage : float in units of the largest derivative at the common penalty, or None where it is to be found
     method, optimizer, max_steps, tol, seed : as in `Tuner`
     callback : as in `tune`
-    interrupt : KeyboardInterrupt or None
-        The Ctrl-C that cut the search short; it is raised once the answer is kept.
     """
 
     stand_in: Any
@@ -123,27 +125,28 @@ class Setting:
     tol: float
     seed: int
     callback: Callable
-    interrupt: KeyboardInterrupt | None = None
 
     def tune(self) -> Tuned:
         """The answer of the last stage, or the best so far where the search was stopped from outside."""
         found: Found | None = None
+        interrupt = None
         try:
             with threadpool_limits(blas_threads(self.X), user_api="blas"):
                 for stage in self._stages():
                     found = stage
         except Stopped as stopped:
-            self.interrupt, partly = stopped.interrupt, stopped.found
+            interrupt, partly = stopped.interrupt, stopped.found
             if found is None or (partly.posed.keeps_all_rows and partly.criterion < found.criterion):
                 found = partly
-            found = found._replace(solution=found.solution._replace(status=Status.interrupted))
-        except KeyboardInterrupt as interrupt:
+            found = found.interrupted()
+        except KeyboardInterrupt as error:
             if found is None:
                 raise
-            self.interrupt = interrupt
-            found = found._replace(solution=found.solution._replace(status=Status.interrupted))
+            interrupt, found = error, found.interrupted()
         assert found is not None  # the first stage is always there
-        return self._told(found)
+        if found.solution.params is None:
+            raise interrupt or ValueError(f"{self.name} could not be tuned. {found.solution.status.value}")
+        return self._told(found)._replace(interrupt=interrupt)
 
     def _stages(self) -> Iterator[Found]:
         """Better and better answers: with many penalties the best common one, and what is found from there."""
@@ -270,10 +273,6 @@ class Setting:
     def _told(self, found: Found) -> Tuned:
         """The answer with what the user must know of it."""
         posed, solution = found.posed, found.solution
-        if solution.params is None:
-            if self.interrupt is not None:
-                raise self.interrupt
-            raise ValueError(f"{self.name} could not be tuned. {solution.status.value}")
         space = posed.space(solution.hyper, guarded=UP in solution.hyper)
         outcome = Outcome.of(solution, "", space, listed={}, n_splits=posed.task.n_judged, criterion=self.criterion)
         if posed.groups is not None:
@@ -296,7 +295,6 @@ class Setting:
             status=outcome.status,
             trace=columns(solution.trace, values=len(space.coordinates()) <= DERIVATIVES),
             warnings=[] if warning is None else [warning],
-            interrupt=self.interrupt,
         )
 
 
@@ -378,7 +376,8 @@ class Posed:
             )
         except Interrupted as error:
             solution, interrupt = error.solution, error
-        if solution.status is Status.interrupted:
+        # a Ctrl-C before anything is solved has another status
+        if interrupt is not None or solution.status is Status.interrupted:
             raise Stopped(Found(self, solution, strength, unit), interrupt)
         return solution
 

@@ -149,20 +149,20 @@ class _TunesWhileTraining(TellsSteps, BaseEstimator):
             return -float(np.mean([score(raw, test, weight[test]) for raw, test in raws]))
 
         method, optimizer, options = self._course(space, batches)
-        try:
-            with self._told(X, y) as told:
+        with self._told(X, y) as told:
 
-                def after(evaluation):
-                    if self.verbose:
-                        self._show(evaluation)
-                    return told(evaluation)
+            def after(evaluation):
+                if self.verbose:
+                    self._show(evaluation)
+                return told(evaluation)
 
+            try:
                 solution = tune(
                     problem, method, optimizer, space, data, task_axes=axes, judge=judge, callback=after, **options
                 )
-            interrupted = None
-        except Interrupted as error:
-            solution, interrupted = error.solution, error
+                interrupted = None
+            except Interrupted as error:
+                solution, interrupted = error.solution, error
         if solution.params is None:
             if interrupted is not None:
                 raise interrupted

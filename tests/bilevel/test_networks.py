@@ -167,3 +167,13 @@ def test_real_time_goes_back_from_where_there_are_no_numbers_and_not_there_again
     assert len(over) == 1
     after = oracle.asked[over[0] + 1 :]
     assert after[0] == max(after) < 2
+
+
+@pytest.mark.parametrize("starts", [(), (0.5,), (5.0, 3.0, 0.5, 1.4), (0.5, 1.4, 3.0), (1.9, 1.8, 0.1, 0.2, 5.0, 1.0)])
+@pytest.mark.parametrize("trial", [1, 3])
+def test_the_comparison_of_starts_is_counted_from_what_became_of_them(starts, trial):
+    region, oracle = Space({"x": Real(0.0, 10.0, "linear")}).region(), Cliff()
+    optimizer = RealTime(rate=0.3, starts=tuple((start,) for start in starts), trial=trial)
+    _, used = optimizer._begin(oracle, np.array([1.0]), region, Budget(40, 1e-4, 1.0))
+    solved = [place < 2 for place in oracle.asked]
+    assert used == len(solved) == optimizer.compared([*solved, True, False, True])

@@ -7,6 +7,7 @@ import sys
 import numpy as np
 import pytest
 from sklearn.datasets import load_iris
+from sklearn.exceptions import ConvergenceWarning
 from sklearn.metrics import log_loss
 from sklearn.preprocessing import StandardScaler
 
@@ -157,6 +158,24 @@ def test_an_interrupted_regression_predicts_in_the_units_of_the_target(iris, mon
 def test_what_is_refused(iris, options, told):
     with pytest.raises(ValueError, match=told):
         BilevelMLPClassifier(**{"hidden_layer_sizes": (8,), **options}).fit(*iris)
+
+
+def test_a_rate_that_diverges_on_its_way_is_told_of_and_gone_back_from(iris, monkeypatch):
+    # moves so long that the learning rate leaves what the training bears
+    monkeypatch.setattr("skhypergrad.neural_network.estimators.RATE", 4.0)
+    monkeypatch.setattr("skhypergrad.neural_network.estimators.LEARNING_RATES", (1e-4,))
+    model = BilevelMLPRegressor(
+        (8,), "identity", solver="sgd", learning_rate_init=0.05, random_state=0, max_iter=60, validation_fraction=0.3
+    )
+    with pytest.warns(ConvergenceWarning, match="diverged on its way, at learning_rate_init = .*third of the rate"):
+        model.fit(iris[0][:, :3], iris[0][:, 3])
+    rates = model.trace_["learning_rate_init"]
+    # 10 is the bound; the one before it is from the comparison of the starts
+    _, first, *others = np.flatnonzero(~model.trace_["solved"])
+    assert rates[first] == 10
+    assert np.all(rates[first + 1 :] <= rates[first] / 3 * (1 + 1e-12))
+    assert np.all(np.diff(rates[[first, *others]]) < 0)
+    assert model.criterion_ == np.nanmin(model.trace_["criterion"])
 
 
 def test_huge_rows_are_told_of(iris):

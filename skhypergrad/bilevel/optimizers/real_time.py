@@ -86,7 +86,8 @@ class RealTime:
             place = np.clip(best.theta + retreat, low, high)
             high = np.where(retreat < 0, np.minimum(high, place), high)
             low = np.where(retreat > 0, np.maximum(low, place), low)
-            now = best._replace(theta=place)
+            # the next time from here: what goes on from the same moment with the same rates is the same run
+            now = best = best._replace(theta=place)
         return Status.max_steps
 
     def _begin(self, oracle, theta, region, budget):

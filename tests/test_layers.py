@@ -25,7 +25,7 @@ ARROWS = {
     "bilevel.grouped": {"bilevel.criteria", "bilevel.gram", "bilevel.models", "bilevel.problem"},
     "bilevel.compiling": set(),
     "bilevel.compile_cache": set(),
-    "bilevel.folds": {"bilevel.compiling", "bilevel.matrices"},
+    "bilevel.folds": {"bilevel.matrices"},
     "bilevel.networks": {"bilevel.losses", "bilevel.problem", "bilevel.solvers"},
     "bilevel.lessons": {"bilevel.networks"},
     "bilevel.epochs": {"bilevel.networks"},

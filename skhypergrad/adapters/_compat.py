@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from sklearn.metrics._scorer import _BaseScorer, _PassthroughScorer
 from sklearn.model_selection._search import BaseSearchCV
+from sklearn.preprocessing._data import _handle_zeros_in_scale, _is_constant_feature
 from sklearn.utils._optional_dependencies import check_matplotlib_support
 from sklearn.utils._param_validation import Interval, StrOptions
 from sklearn.utils.validation import _check_method_params, _check_sample_weight, _num_samples
@@ -24,6 +25,17 @@ def scorer_parts(scorer):
     if isinstance(scorer, _BaseScorer):
         return scorer._score_func, scorer._sign, scorer._kwargs
     return None
+
+
+def without_zeros(scale):
+    """What scalers divide by: 1 where a feature is constant."""
+    return _handle_zeros_in_scale(scale, copy=True)
+
+
+def scale_of_standard_deviation(variance, mean, n_samples):
+    """What `StandardScaler` divides by."""
+    constant = _is_constant_feature(variance, mean, n_samples)
+    return _handle_zeros_in_scale(variance**0.5, copy=False, constant_mask=constant)
 
 
 def is_default_scorer(scorer) -> bool:
@@ -52,6 +64,8 @@ __all__ = [
     "individual_scorers",
     "is_default_scorer",
     "num_samples",
+    "scale_of_standard_deviation",
     "scorer_parts",
     "validate_params",
+    "without_zeros",
 ]

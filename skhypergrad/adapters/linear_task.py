@@ -54,6 +54,15 @@ class LinearTask(Task):
         coef, intercept = weights
         self.adapter.write(estimator, coef.astype(dtype), intercept.astype(dtype), self.target, self.labels)
 
+    def unscaled(self, weights, hyper) -> list[Any]:
+        _, scale, shift = self.scaling
+        moved = [
+            (a[:, None] * coef, b @ coef + intercept)
+            for a, b, (coef, intercept) in zip(scale, shift, weights, strict=True)
+        ]
+        few = _safe_indexing(self.raw_X, [0])
+        return self.estimators(moved, hyper, [few] * len(moved))
+
     def table(self) -> Table:
         """What the folds are cut from."""
         n, k = len(self.labels), len(self.splits)
@@ -80,6 +89,8 @@ class LinearTask(Task):
 
     def _matrices(self):
         n, k = len(self.labels), len(self.splits)
+        if self.scaling is not None:
+            return self.scaling
         if self.X is not None:
             return self.X.toarray() if _small(self.X, 1) else self.X
         parts = [(part.X_train, part.X_test) for part in self.parts]

@@ -27,7 +27,8 @@ class Preprocessed(NamedTuple):
 
     Attributes
     ----------
-    X_train, X_test : arrays or sparse matrices, row-aligned with the split's indices
+    X_train, X_test : arrays or sparse matrices, row-aligned with the split's indices; of rows that are not transformed, a
+        few and None
     fit_params : dict, what the pipeline hands to the last estimator's fit
     pipeline : the fitted pipeline, its last estimator a recorder; None without a pipeline
     """
@@ -64,6 +65,12 @@ def last_step(estimator) -> tuple[str, Any]:
     return prefix, estimator
 
 
+def recorded(estimator):
+    """A clone of a pipeline, with a recorder in its last estimator's place."""
+    prefix, last = last_step(estimator)
+    return clone(estimator).set_params(**{prefix.removesuffix("__"): _Recorder(last)})
+
+
 def preprocess(estimator, X, y, splits, fit_params, n_jobs) -> list[Preprocessed]:
     """Fit the preprocessing of a pipeline on every fold's training rows and apply it to both parts.
 
@@ -75,8 +82,7 @@ def preprocess(estimator, X, y, splits, fit_params, n_jobs) -> list[Preprocessed
     fit_params : dict, split by rows where they have as many
     n_jobs : int or None, folds at a time
     """
-    prefix, last = last_step(estimator)
-    recording = clone(estimator).set_params(**{prefix.removesuffix("__"): _Recorder(last)})
+    recording = recorded(estimator)
     # the first fold tells whether processes would earn their start-up
     (train, test), *rest = splits
     began = time.perf_counter()

@@ -14,6 +14,7 @@ from sklearn.utils.validation import check_array, validate_data
 from skhypergrad.adapters._compat import asks_predictions_only, check_method_params, check_sample_weight
 from skhypergrad.adapters.base import Target, lookup
 from skhypergrad.adapters.pipeline import Preprocessed, completed, last_step, on_test_rows, preprocess
+from skhypergrad.adapters.scaling import Scaled, scaled
 from skhypergrad.bilevel.problem import Problem
 from skhypergrad.exceptions import NotTunableError
 
@@ -117,8 +118,9 @@ class Task:
         Of which the first `n_judged` are folds; one more, if there is one, is all rows: it is fitted for the refit.
     n_judged : int
     routed : Routed
-    folds : list of Preprocessed, one per split, or None to leave X as it is
-        Then there is one table, `X`, and `parts` are without rows.
+    folds : list of Preprocessed, one per split, or `Scaled`, or None to leave X as it is
+        With one of the last two there is one table, `X`, and `parts` have no test rows; `scaling`, None where X is left as
+        it is, has what every split makes of it.
     """
 
     # the floating types that rows are computed in
@@ -128,7 +130,12 @@ class Task:
         _, self.last = last_step(estimator)
         self.adapter, self.y, self.splits, self.n_judged = adapter, y, splits, n_judged
         self.routed, self.raw_X = routed, X
-        if folds is None:
+        self.scaling: Any = None
+        if isinstance(folds, Scaled):
+            X, y = self._validate(folds.table.X, y)
+            self.X, self.scaling, folds = X, folds.table._replace(X=X), folds.folds
+            self.given = [fold.X_train for fold in folds]
+        elif folds is None:
             self.X, y = self._validate(X, y)
             self.given = [X] * len(splits)
             params = [check_method_params(X, routed.fit, indices=train) for train, _ in splits]
@@ -201,32 +208,44 @@ class Task:
 
     def test_rows(self, k: int):
         """The held-out rows of split k as its last step sees them."""
-        return self.parts[k].X_test if self.X is None else self.X[self.splits[k][1]]
+        if self.X is None:
+            return self.parts[k].X_test
+        rows = self.X[self.splits[k][1]]
+        return rows if self.scaling is None else rows * self.scaling.scale[k] + self.scaling.shift[k]
 
     def share(self) -> np.ndarray:
         """What the criterion of every split counts, with mean one; nothing where it is only fitted."""
         n_splits = len(self.splits)
         return np.where(np.arange(n_splits) < self.n_judged, n_splits / self.n_judged, 0.0)
 
-    def estimators(self, weights, hyper=None) -> list[Any]:
-        """One fitted scikit-learn estimator per split, from what `Cut.restore` returns, with `hyper` as its parameters."""
+    def estimators(self, weights, hyper=None, given=None) -> list[Any]:
+        """One fitted scikit-learn estimator per split, from what `Cut.restore` returns, with `hyper` as its parameters.
+
+        `given` is what each of them was given, for its type and the names of its features; None for what the last step is.
+        """
         fitted = []
-        for k, given in enumerate(self.given):
+        for own, rows in zip(weights, given or self.given, strict=True):
             estimator = clone(self.last).set_params(**(hyper or {}))
-            dtype = np.float32 if getattr(given, "dtype", None) == np.float32 else np.float64
-            self.write(estimator, weights[k], dtype)
+            dtype = np.float32 if getattr(rows, "dtype", None) == np.float32 else np.float64
+            self.write(estimator, own, dtype)
             # the number and the names of the features
-            validate_data(estimator, given, skip_check_array=True)
+            validate_data(estimator, rows, skip_check_array=True)
             fitted.append(estimator)
         return fitted
 
     def answers(self, weights, hyper) -> list[Answer]:
         """What `fit` on every split's training rows would have made of the whole estimator, pipeline included."""
         fitted = self.estimators(weights, hyper)
-        return [
-            Answer(completed(part.pipeline, e), on_test_rows(part, e))
-            for part, e in zip(self.parts, fitted, strict=True)
-        ]
+        whole = [completed(part.pipeline, estimator) for part, estimator in zip(self.parts, fitted, strict=True)]
+        if self.scaling is None:
+            recalling = [on_test_rows(part, estimator) for part, estimator in zip(self.parts, fitted, strict=True)]
+        else:
+            recalling = [Pipeline([("estimator", estimator)]) for estimator in self.unscaled(weights, hyper)]
+        return list(map(Answer, whole, recalling))
+
+    def unscaled(self, weights, hyper) -> list[Any]:
+        """Fitted estimators whose weights apply to the rows as they were given, where these are only scaled."""
+        raise NotImplementedError
 
     def scores(self, scorer, weights) -> np.ndarray:
         """The scorer's value on every fold, with the fold's own solution.
@@ -248,11 +267,17 @@ class Task:
         return np.array(scores)
 
 
-def prepare(estimator, X, y, splits, routed: Routed, n_jobs) -> list[Preprocessed] | None:
-    """The folds as the last step of a pipeline sees them; None for an estimator that sees X itself."""
+def prepare(
+    estimator, X, y, splits, routed: Routed, n_jobs, *, linear: bool = False
+) -> list[Preprocessed] | Scaled | None:
+    """The folds as the last step of a pipeline sees them; None for an estimator that sees X itself.
+
+    For `linear` models what scalers do need not be done: they take it up in their coefficients.
+    """
     if type(estimator) is not Pipeline:
         return None
-    return preprocess(estimator, X, y, splits, routed.fit, n_jobs)
+    found = scaled(estimator, X, y, splits, routed.fit) if linear else None
+    return preprocess(estimator, X, y, splits, routed.fit, n_jobs) if found is None else found
 
 
 def check_weights(k: int, train_weight, test_weight) -> None:

@@ -12,6 +12,7 @@ import functools
 import itertools
 import os
 import weakref
+from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
@@ -31,6 +32,11 @@ WORKERS = min(os.cpu_count() or 1, 8)
 @functools.cache
 def _workers():
     return ThreadPoolExecutor(WORKERS, thread_name_prefix="skhypergrad")
+
+
+def in_threads(function: Callable, items: Iterable) -> list:
+    """`function` of every item, some at a time: for work in NumPy, which releases the interpreter."""
+    return list(_workers().map(function, items))
 
 
 @jax.tree_util.register_dataclass

@@ -514,6 +514,7 @@ class HypergradSearchCV(SearchBase):
             answers = [run.outcomes[i].answers if i in run.outcomes else None for i in range(len(candidates))]
             scorers = individual_scorers(self._get_scorers()[0]).values()
             recalls = not self.return_train_score and all(map(asks_predictions_only, scorers))
+            self._checked_cv_orig.trains = self.return_train_score or None in answers
             run.handover.expect(answers, self.n_splits_, lambda: self.best_index_, recalls=recalls)
         if context is not None:
             context = context.subcontext(

@@ -166,9 +166,12 @@ class Tuner:
 
     def _prepare(self, step: Combination, prefix: str):
         splits = self._all_splits(step)
-        key = (len(splits), *_preprocessing_of(step, prefix))
+        linear = isinstance(step.adapter, Adapter)
+        key = (linear, len(splits), *_preprocessing_of(step, prefix))
         if key not in self.prepared:
-            self.prepared[key] = prepare(step.estimator, self.X, self.y, splits, self.routed, self.n_jobs)
+            self.prepared[key] = prepare(
+                step.estimator, self.X, self.y, splits, self.routed, self.n_jobs, linear=linear
+            )
         return self.prepared[key]
 
     def __getstate__(self):

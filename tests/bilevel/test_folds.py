@@ -7,8 +7,9 @@ import pytest
 import scipy.sparse
 
 from skhypergrad.bilevel import Implicit, LinearModel, criteria, held_out, losses
-from skhypergrad.bilevel import folds as folds_module
-from skhypergrad.bilevel.folds import Parts, Table, affine, cut, padded
+from skhypergrad.bilevel.folds import Affine, Parts, Table, affine, choice, cut, factors, tables
+from skhypergrad.bilevel.folds import squared as condensing
+from skhypergrad.bilevel.folds.data import padded
 from skhypergrad.bilevel.tune import _start, _step
 
 
@@ -40,7 +41,7 @@ def solve(table, squared, fit_intercept, strength=0.5):
 
 def same(a, b, tolerance=1e-8):
     for ours, theirs in zip(a, b, strict=True):
-        np.testing.assert_allclose(ours, theirs, rtol=tolerance, atol=tolerance * np.abs(theirs).max())
+        np.testing.assert_allclose(ours, theirs, rtol=tolerance, atol=tolerance * max(np.abs(theirs).max(), 1e-4))
 
 
 @pytest.mark.parametrize("squared", [True, False])
@@ -65,15 +66,39 @@ def test_folds_scaled_apart_share_rows_exactly(squared, rng, monkeypatch):
     apart = base._replace(X=[Parts.of(base.X * s + m) for s, m in zip(scales, shifts, strict=True)])
     assert affine(apart.X) is not None
     found = solve(apart, squared, True)
-    monkeypatch.setattr(folds_module, "affine", lambda matrices: None)
+    same(found, solve(base._replace(X=Affine(base.X, scales, shifts)), squared, True))
+    monkeypatch.setattr(choice, "affine", lambda matrices: None)
     same(found, solve(apart, squared, True))
+
+
+@pytest.mark.parametrize("squared", [True, False])
+@pytest.mark.parametrize(("n", "p", "fit_intercept"), [(90, 5, False), (24, 40, True), (24, 40, False), (90, 5, True)])
+def test_scales_and_shifts_are_those_of_tables_that_were_made(n, p, fit_intercept, squared, rng, monkeypatch):
+    base = table(n, p, rng, weighted=True, binary=not squared)
+    known = Affine(base.X, rng.uniform(0.5, 2, (3, p)), rng.normal(size=(3, p)))
+    made = base._replace(X=known.apart())
+    found = solve(base._replace(X=known), squared, fit_intercept)
+    monkeypatch.setattr(choice, "affine", lambda matrices: None)
+    same(found, solve(made, squared, fit_intercept))
+    monkeypatch.setattr(choice, "LARGEST_BASIS", 3)
+    same(solve(base._replace(X=known), squared, fit_intercept), found)
+
+
+@pytest.mark.parametrize("squared", [True, False])
+def test_rows_that_are_there_twice_are_factorised_by_rotations(squared, rng):
+    few = table(12, 40, rng, binary=not squared)
+    twice = Table(
+        np.repeat(few.X, 2, axis=0), np.repeat(few.y, 2, axis=0), *(np.repeat(w, 2, axis=1) for w in few[2:4]), *few[4:]
+    )
+    weighted = few._replace(train_weight=2 * few.train_weight, test_weight=2 * few.test_weight)
+    same(solve(twice, squared, True), solve(weighted, squared, True))
 
 
 def test_a_rough_first_solution_changes_nothing(rng, monkeypatch):
     rows = table(90, 5, rng, binary=True)
     apart = rows._replace(X=[Parts.of(rows.X * s) for s in (1.0, 2.0, 3.0)])
     plain = solve(apart, False, True)
-    monkeypatch.setattr(folds_module, "MANY_CELLS", 0)
+    monkeypatch.setattr(choice, "MANY_CELLS", 0)
     same(solve(apart, False, True), plain)
 
 
@@ -96,9 +121,7 @@ def test_a_table_in_pieces_is_the_table(rng):
     assert pieces.is_complete
     np.testing.assert_array_equal(pieces.whole(), X)
     for index in (train, test, np.arange(0, 30, 3)):
-        out = np.full((len(index), 4), np.nan)
-        pieces.take(index, out)
-        np.testing.assert_array_equal(out, X[index])
+        np.testing.assert_array_equal(pieces.take(index), X[index])
     rows, columns = rng.integers(30, size=9), rng.integers(4, size=9)
     np.testing.assert_array_equal(pieces.cells(rows, columns), X[rows, columns])
     np.testing.assert_array_equal(pieces.largest(), np.abs(X).max(axis=0))
@@ -132,16 +155,16 @@ def test_a_row_of_weight_zero_is_no_row_even_an_extreme_one(squared, rng):
 
 def test_blocks_of_rows_change_nothing(rng, monkeypatch):
     long = table(400, 3, rng, weighted=True)
-    assert folds_module._blocks(long) is not None
+    assert len(condensing.Source.of(long).condensed().ones) < 200
     found = solve(long, True, True)
-    monkeypatch.setattr(folds_module, "_blocks", lambda table: None)
+    monkeypatch.setattr(condensing.Source, "condensed", lambda source: source)
     same(found, solve(long, True, True), 1e-10)
 
 
 def test_a_larger_than_factorisable_matrix_keeps_its_basis(rng, monkeypatch):
     small = table(60, 7, rng, binary=True)
     found = solve(small, False, True)
-    monkeypatch.setattr(folds_module, "LARGEST_BASIS", 3)
+    monkeypatch.setattr(choice, "LARGEST_BASIS", 3)
     same(solve(small, False, True), found)
 
 
@@ -186,10 +209,9 @@ def test_triangles_are_as_exact_as_their_condition_allows(condition, monkeypatch
     rows = (U * np.geomspace(1, 1 / condition, 8)) @ V
     scales = 10.0 ** rng.integers(-6, 6, 8)
     asked = []
-    orthogonal = folds_module._triangle
-    monkeypatch.setattr(folds_module, "_triangle", lambda stacks: asked.append(1) or orthogonal(stacks))
-    with jax.enable_x64(True):
-        triangle = np.array(folds_module._condensed_rows(rows * scales, 320))
+    orthogonal = factors._orthogonal_triangle
+    monkeypatch.setattr(factors, "_orthogonal_triangle", lambda rows: asked.append(1) or orthogonal(rows))
+    triangle = factors.triangle(rows * scales)
     # an orthogonal matrix leads from the triangle back to the rows, whatever the units of the columns
     left = rows @ np.linalg.inv(triangle / scales)
     assert np.abs(left.T @ left - np.eye(8)).max() <= (1e-9 if condition < 1e4 else 1e-3)
@@ -199,7 +221,7 @@ def test_triangles_are_as_exact_as_their_condition_allows(condition, monkeypatch
 def test_the_extremes_of_a_column_with_one_large_cell():
     X = np.random.default_rng(0).normal(size=(5000, 3))
     X[17, 1] = 1e3
-    top, bottom = folds_module._extremes(X)
+    top, bottom = tables._extremes(X)
     assert top[1] == 17
     spans = X[top, np.arange(3)] - X[bottom, np.arange(3)]
     assert np.all(10 * spans >= np.ptp(X, axis=0))
@@ -208,9 +230,9 @@ def test_the_extremes_of_a_column_with_one_large_cell():
 def test_columns_that_are_alike_are_found(rng):
     few = rng.integers(0, 2, size=(6, 5)).astype(float)
     columns = few[:, rng.integers(0, 5, size=200)]
-    pattern, group = folds_module._alike(columns)
+    pattern, group = condensing._alike(columns)
     np.testing.assert_array_equal(pattern[:, group], columns)
     assert pattern.shape[1] == len(np.unique(columns, axis=1).T)
     different = rng.normal(size=(3, 50))
-    pattern, group = folds_module._alike(different)
+    pattern, group = condensing._alike(different)
     np.testing.assert_array_equal(pattern[:, group], different)

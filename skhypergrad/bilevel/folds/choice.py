@@ -1,0 +1,166 @@
+"""The choice of a representation of the folds, and those that keep the rows: rotated, or as they are."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import scipy.sparse
+
+from skhypergrad.bilevel.folds.data import Fold, Folds, Restoration, RowCombinations, Rows, common, fit_into, padded
+from skhypergrad.bilevel.folds.factors import axes_of_rows, basis_of_columns
+from skhypergrad.bilevel.folds.squared import condensed, diagonalized
+from skhypergrad.bilevel.folds.tables import Affine, Table, affine
+from skhypergrad.bilevel.matrices import Diagonal, HostMatrix, RowScaled, Sparse, TwoPrecisions, in_threads
+
+# Above this a factorisation, cubic in the smaller side, costs more than the iterations it saves.
+LARGEST_BASIS = 2048
+
+# From this size on a product takes longer in float64 than in float32.
+MANY_CELLS = 1 << 22
+
+
+def cut(table: Table, *, squared: bool, fit_intercept: bool, rotates: bool = True) -> Folds:
+    """Choose the representation of the folds: diagonalized, rotated or, for sparse X, as they are.
+
+    Parameters
+    ----------
+    table : Table
+    squared : bool
+        Whether inner and outer objective see the rows only through sums of squared errors.
+    fit_intercept : bool
+    rotates : bool, default=True
+        Whether a change of basis does no harm. False where the penalty tells features apart; X is one matrix then.
+    """
+    if scipy.sparse.issparse(table.X[0] if isinstance(table.X, list) else table.X):
+        return _sparse(table, fit_intercept)
+    if not rotates:
+        return condensed(table, fit_intercept) if squared else _plain(table, fit_intercept)
+    if isinstance(table.X, list) and (relation := affine(table.X)) is not None:
+        table = table._replace(X=relation)
+    first = table.X[0] if isinstance(table.X, list) else table.X
+    if squared and min(first.shape) <= LARGEST_BASIS:
+        return diagonalized(table, fit_intercept)
+    if isinstance(table.X, Affine) and (not fit_intercept or first.shape[0] < first.shape[1]):
+        # what a shift does is then in no intercept, and scales cannot be told apart in a basis of few rows
+        table = table._replace(X=table.X.apart())
+    return _stacked(table, fit_intercept) if isinstance(table.X, list) else _shared(table, fit_intercept)
+
+
+def _held(X):
+    """Dense rows as the engine holds them: in two precisions where products are what costs."""
+    return TwoPrecisions.of(X) if X.shape[-2] * X.shape[-1] >= MANY_CELLS else jnp.asarray(X)
+
+
+def _padded_rows(table: Table) -> tuple[int, Any, Any, Any]:
+    """The padded number of rows, and y and both weights brought to it, on the device."""
+    n, outputs = table.y.shape
+    size = padded(n)
+    train, test = (jnp.asarray(fit_into(w, len(w), size)) for w in (table.train_weight, table.test_weight))
+    return size, jnp.asarray(fit_into(table.y, size, outputs)), train, test
+
+
+def _sparse(table: Table, fit_intercept: bool) -> Folds:
+    """Sparse rows as they are: centring or rotating would fill them."""
+    n, y, train_weight, test_weight = _padded_rows(table)
+    stacked = isinstance(table.X, list)
+    hosts = [HostMatrix(matrix) for matrix in (table.X if stacked else [table.X])]
+    features = max(host.rows.shape[1] for host in hosts)
+    X = Sparse.stack(hosts, (n, padded(features)))
+    if not stacked:
+        X = jax.tree.map(lambda part: part[0], X)
+    data = Fold(train=Rows(X, y, train_weight), test=Rows(X, y, test_weight), to_features=None, **common(table))
+    restore = Restoration(basis=None, center=np.zeros((1, features)), y_center=np.zeros((1, y.shape[1])))
+    return Folds(data, _axes(rows=0 if stacked else None), restore, fit_intercept, tuple(hosts))
+
+
+def _axes(rows=None, to_features=None) -> Fold:
+    """Axes of data with one y for all folds; X is `rows`, None where that is one, too."""
+    part = Rows(rows, None, 0)
+    return Fold(train=part, test=part, variance=0, offset=0, to_features=to_features, share=0)
+
+
+def _shared(table: Table, fit_intercept: bool) -> Folds:
+    """Dense rows held once: centred, rotated, with weights per fold, and with the way back where folds were scaled apart.
+
+    With X_k = X * scale_k + shift_k, the intercept takes the shift up, and coefficients v of X stand for v / scale_k of
+    X_k: the penalty is on those.
+    """
+    relation = table.X if isinstance(table.X, Affine) else None
+    X = table.X if relation is None else relation.X
+    n, y, train_weight, test_weight = _padded_rows(table)
+    weight = table.train_weight.sum(axis=0)
+    used = ((table.train_weight > 0) | (table.test_weight > 0)).any(axis=0)
+    rotated, basis, center = _rotated(X, weight, used, fit_intercept)
+    rows = _held(fit_into(rotated, n, padded(rotated.shape[1])))
+    center = center[None]
+    bases: Any = None if basis is None else [basis]
+    to_features: Any = None
+    axis: Any = None
+    if relation is not None:
+        inverse, width = 1 / relation.scale, rows.shape[1]
+        if basis is None:
+            bases, axis = list(map(Diagonal, inverse)), Diagonal(0)
+            to_features = Diagonal(jnp.asarray(fit_into(inverse, len(inverse), width)))
+        else:
+            bases, axis = list(inverse[:, :, None] * basis), RowScaled(0, None)
+            to_features = RowScaled(jnp.asarray(inverse), jnp.asarray(fit_into(basis, len(basis), width)))
+        center = relation.shift + center * relation.scale
+    data = Fold(
+        train=Rows(rows, y, train_weight), test=Rows(rows, y, test_weight), to_features=to_features, **common(table)
+    )
+    restore = Restoration(bases, center, np.zeros((1, y.shape[1])))
+    return Folds(data, _axes(to_features=axis), restore, fit_intercept)
+
+
+def _stacked(table: Table, fit_intercept: bool) -> Folds:
+    """Dense rows that differ from fold to fold, each fold rotated on its own."""
+    n, y, train_weight, test_weight = _padded_rows(table)
+    features = max(m.shape[1] for m in table.X)
+
+    def fold(k):
+        train, test = table.train_weight[k], table.test_weight[k]
+        X = table.X[k].whole()
+        return _rotated(fit_into(X, len(X), features), train, (train > 0) | (test > 0), fit_intercept)
+
+    parts, bases, centers = zip(*in_threads(fold, range(len(table.X))), strict=True)
+    width = padded(max(part.shape[1] for part in parts))
+    X = _held(np.stack([fit_into(part, n, width) for part in parts]))
+    data = Fold(train=Rows(X, y, train_weight), test=Rows(X, y, test_weight), to_features=None, **common(table))
+    restore = Restoration(None if bases[0] is None else bases, np.stack(centers), np.zeros((1, y.shape[1])))
+    return Folds(data, _axes(rows=0), restore, fit_intercept)
+
+
+def _plain(table: Table, fit_intercept: bool) -> Folds:
+    """Dense rows held once in their own features, centred."""
+    n, y, train_weight, test_weight = _padded_rows(table)
+    rows, center = _centred(table.X, table.train_weight.sum(axis=0), None, fit_intercept)
+    X = jnp.asarray(fit_into(rows, n, padded(rows.shape[1])))
+    data = Fold(train=Rows(X, y, train_weight), test=Rows(X, y, test_weight), to_features=None, **common(table))
+    return Folds(data, _axes(), Restoration(None, center[None], np.zeros((1, y.shape[1]))), fit_intercept)
+
+
+def _centred(X, weight, used, fit_intercept):
+    """X without its weighted mean, where an intercept takes that up, and the mean; rows that are not used are zero."""
+    center = weight @ X / weight.sum() if fit_intercept else np.zeros(X.shape[1])
+    rows = X - center
+    if used is not None and not used.all():
+        rows[~used] = 0.0
+    return rows, center
+
+
+def _rotated(X, weight, used, fit_intercept):
+    """X centred and rotated, with the basis (None for its own, of a matrix too large to be factorised) and the mean."""
+    rows, center = _centred(X, weight, used, fit_intercept)
+    if min(X.shape) > LARGEST_BASIS:
+        return rows, None, center
+    if X.shape[0] >= X.shape[1]:
+        same = np.ptp(weight[used]) == 0
+        basis = basis_of_columns(rows, None if same else weight)
+        return rows @ basis, basis, center
+    d, left = axes_of_rows(rows[used], weight[used] if fit_intercept else None)
+    rotated, weights = (np.zeros((len(X), len(d))) for _ in range(2))
+    rotated[used], weights[used] = left * d, left / d
+    return rotated, RowCombinations(X, np.ones(len(X)), center, np.ones(X.shape[1]), weights), center

@@ -158,13 +158,14 @@ def _only_scales(estimator) -> bool:
 
 def _numbers(X) -> np.ndarray | None:
     """Rows of numbers in double precision; None for anything else."""
-    if hasattr(X, "iloc") and getattr(X, "ndim", 0) == 2:
-        if not all(getattr(kind, "kind", "") in "fiu" and kind.itemsize == 8 for kind in X.dtypes):
-            return None
+    if hasattr(X, "columns") and hasattr(X, "to_numpy"):
         X = X.to_numpy()
     if not isinstance(X, np.ndarray) or X.ndim != 2 or 0 in X.shape:
         return None
-    return X if X.dtype == np.float64 else X.astype(float) if X.dtype.kind in "iu" else None
+    if X.dtype != np.float64 and X.dtype.kind not in "iu":
+        return None
+    # one layout, so that rounding does not tell frames and arrays apart
+    return np.ascontiguousarray(X, dtype=float)
 
 
 def _groups(splits, n: int) -> list[tuple[np.ndarray, set[int]]] | None:

@@ -89,24 +89,25 @@ def _shared(table: Table, fit_intercept: bool) -> Folds:
     X_k: the penalty is on those.
     """
     relation = table.X if isinstance(table.X, Affine) else None
-    X = table.X if relation is None else relation.X
+    X, common_scale = (table.X, None) if relation is None else (relation.X, relation.scale[0])
     n, y, train_weight, test_weight = _padded_rows(table)
     weight = table.train_weight.sum(axis=0)
     used = ((table.train_weight > 0) | (table.test_weight > 0)).any(axis=0)
-    rotated, basis, center = _rotated(X, weight, used, fit_intercept)
+    rotated, basis, center = _rotated(X, weight, used, fit_intercept, common_scale)
     rows = _held(fit_into(rotated, n, padded(rotated.shape[1])))
     center = center[None]
     bases: Any = None if basis is None else [basis]
     to_features: Any = None
     axis: Any = None
     if relation is not None:
-        inverse, width = 1 / relation.scale, rows.shape[1]
+        # the rows are in the first fold's units, from which the others' are not far
+        ratio, width = common_scale / relation.scale, rows.shape[1]
         if basis is None:
-            bases, axis = list(map(Diagonal, inverse)), Diagonal(0)
-            to_features = Diagonal(jnp.asarray(fit_into(inverse, len(inverse), width)))
+            bases, axis = list(map(Diagonal, ratio)), Diagonal(0)
+            to_features = Diagonal(jnp.asarray(fit_into(ratio, len(ratio), width)))
         else:
-            bases, axis = list(inverse[:, :, None] * basis), RowScaled(0, None)
-            to_features = RowScaled(jnp.asarray(inverse), jnp.asarray(fit_into(basis, len(basis), width)))
+            bases, axis = list(ratio[:, :, None] * basis), RowScaled(0, None)
+            to_features = RowScaled(jnp.asarray(ratio), jnp.asarray(fit_into(basis, len(basis), width)))
         center = relation.shift + center * relation.scale
     data = Fold(
         train=Rows(rows, y, train_weight), test=Rows(rows, y, test_weight), to_features=to_features, **common(table)
@@ -142,18 +143,20 @@ def _plain(table: Table, fit_intercept: bool) -> Folds:
     return Folds(data, _axes(), Restoration(None, center[None], np.zeros((1, y.shape[1]))), fit_intercept)
 
 
-def _centred(X, weight, used, fit_intercept):
-    """X without its weighted mean, where an intercept takes that up, and the mean; rows that are not used are zero."""
+def _centred(X, weight, used, fit_intercept, scale=None):
+    """X without its weighted mean, where an intercept takes that up, times `scale`, and the mean; unused rows are zero."""
     center = weight @ X / weight.sum() if fit_intercept else np.zeros(X.shape[1])
     rows = X - center
+    if scale is not None:
+        rows *= scale
     if used is not None and not used.all():
         rows[~used] = 0.0
     return rows, center
 
 
-def _rotated(X, weight, used, fit_intercept):
-    """X centred and rotated, with the basis (None for its own, of a matrix too large to be factorised) and the mean."""
-    rows, center = _centred(X, weight, used, fit_intercept)
+def _rotated(X, weight, used, fit_intercept, scale=None):
+    """X centred, scaled and rotated, with the basis and the mean; a matrix too large to be factorised keeps its own, None."""
+    rows, center = _centred(X, weight, used, fit_intercept, scale)
     if min(X.shape) > LARGEST_BASIS:
         return rows, None, center
     if X.shape[0] >= X.shape[1]:

@@ -1,19 +1,20 @@
 """Changes of basis by LAPACK on the host, for tables with many rows and for tables with few.
 
 Where the columns are far from dependent, by their products with each other, which is many times faster: what that loses is
-the square of the condition number, in units of rounding, 1e-10 at the most. Otherwise by orthogonal transformations.
+the square of the condition number, in units of rounding. Otherwise by orthogonal transformations.
 """
 
 from __future__ import annotations
 
 import numpy as np
 
-# Ratio of eigenvalues of X^T X above which it may stand in for X: condition numbers up to 1000.
-WELL_CONDITIONED = 1e-6
+# Ratio of eigenvalues of X^T X above which it may stand in for X. For triangles, of tables that may be large, condition
+# numbers up to 1000, which leaves 1e-10; for singular vectors, of what is small by then, 30 and 1e-12.
+TRIANGLES, VECTORS = 1e-6, 1e-3
 
 
-def _is_well_conditioned(values) -> bool:
-    return len(values) > 0 and bool(values[0] > WELL_CONDITIONED * values[-1])
+def _is_well_conditioned(values, bound) -> bool:
+    return len(values) > 0 and bool(values[0] > bound * values[-1])
 
 
 def triangle(rows) -> np.ndarray:
@@ -25,7 +26,7 @@ def triangle(rows) -> np.ndarray:
     scale = np.sqrt(np.diag(products))
     scale[scale == 0] = 1.0
     products /= np.outer(scale, scale)
-    if _is_well_conditioned(np.linalg.eigvalsh(products)):
+    if _is_well_conditioned(np.linalg.eigvalsh(products), TRIANGLES):
         return np.linalg.cholesky(products).T * scale
     return _orthogonal_triangle(rows)
 
@@ -52,7 +53,7 @@ def basis_of_columns(X, weight=None) -> np.ndarray:
 def axes_of_columns(X, y) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """d (p,), left^T y (p, n_outputs) and right (p, p) of the decomposition X = left d right^T of tall X (n, p)."""
     values, right = np.linalg.eigh(X.T @ X)
-    if _is_well_conditioned(values):
+    if _is_well_conditioned(values, VECTORS):
         d = np.sqrt(values)
         return d, right.T @ (X.T @ y) / d[:, None], right
     p = X.shape[1]
@@ -77,7 +78,7 @@ def axes_of_rows(X, null=None) -> tuple[np.ndarray, np.ndarray]:
         values, left = np.linalg.eigh(products)
     else:
         values, left = _eigh_across(products, null)
-    if _is_well_conditioned(values):
+    if _is_well_conditioned(values, VECTORS):
         return np.sqrt(values), left
     left, d, _ = np.linalg.svd(_orthogonal_triangle(X.T).T, full_matrices=False)
     kept = d > max(X.shape) * np.finfo(float).eps * max(d[0], np.finfo(float).tiny)

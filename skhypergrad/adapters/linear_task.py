@@ -92,7 +92,7 @@ class LinearTask(Task):
         if self.scaling is not None:
             return self.scaling
         if self.X is not None:
-            return self.X.toarray() if _small(self.X, 1) else self.X
+            return _array(self.X) if _small(self.X, 1) or not scipy.sparse.issparse(self.X) else self.X
         parts = [(part.X_train, part.X_test) for part in self.parts]
         dense = all(_small(m, k * n / max(m.shape[0], 1)) for pair in parts for m in pair)
         tables: list[Any] = []
@@ -114,7 +114,8 @@ def _small(X, copies) -> bool:
 
 
 def _array(X):
-    return X.toarray() if scipy.sparse.issparse(X) else X
+    # in one layout, so that rounding does not tell frames and arrays apart
+    return X.toarray() if scipy.sparse.issparse(X) else np.ascontiguousarray(X)
 
 
 def _scattered(X, rows, n):

@@ -164,7 +164,6 @@ def _numbers(X) -> np.ndarray | None:
         return None
     if X.dtype != np.float64 and X.dtype.kind not in "iu":
         return None
-    # one layout, so that rounding does not tell frames and arrays apart
     return np.ascontiguousarray(X, dtype=float)
 
 

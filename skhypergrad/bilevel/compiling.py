@@ -8,8 +8,9 @@ from typing import Any
 
 import jax
 
-# The newer emitters take half as long again for the loops of a solver, and what they make of them is no faster.
-QUICKLY = {"xla_cpu_use_fusion_emitters": False}
+# The newer emitters take half as long again for the loops of a solver, and a third of that is LLVM's higher levels; what they
+# make of them is no faster.
+QUICKLY = {"xla_cpu_use_fusion_emitters": False, "xla_backend_optimization_level": 1}
 
 
 @functools.cache

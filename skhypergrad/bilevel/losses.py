@@ -20,7 +20,31 @@ def squared(raw, y):
 
 def logistic(raw, y):
     """Binary log loss in nats, log(1 + exp(raw)) - y raw, with raw (n_samples, 1) the log odds and y in {0, 1}."""
-    return jnp.sum(jax.nn.softplus(raw) - y * raw, axis=-1)
+    return jnp.sum(_softplus(raw) - y * raw, axis=-1)
+
+
+@jax.custom_jvp
+def _softplus(x):
+    # what `jax.nn.softplus` does for infinities takes longer than the rest, to compute and to compile
+    return jnp.maximum(x, 0.0) + jnp.log1p(jnp.exp(-jnp.abs(x)))
+
+
+@jax.custom_jvp
+def _sigmoid(x):
+    small = jnp.exp(-jnp.abs(x))
+    return jnp.where(x >= 0, 1.0, small) / (1.0 + small)
+
+
+@_softplus.defjvp
+def _softplus_jvp(primals, tangents):
+    return _softplus(*primals), _sigmoid(*primals) * tangents[0]
+
+
+@_sigmoid.defjvp
+def _sigmoid_jvp(primals, tangents):
+    # p (1 - p), without the difference from 1
+    small = jnp.exp(-jnp.abs(primals[0]))
+    return _sigmoid(*primals), small / (1.0 + small) ** 2 * tangents[0]
 
 
 def multinomial(raw, y):

@@ -20,37 +20,47 @@ def squared(raw, y):
 
 def logistic(raw, y):
     """Binary log loss in nats, log(1 + exp(raw)) - y raw, with raw (n_samples, 1) the log odds and y in {0, 1}."""
-    return jnp.sum(_softplus(raw) - y * raw, axis=-1)
+    # the linear parts cancel exactly where the label is the likely one, and leave the digits of a small loss
+    return jnp.sum(_softplus_rest(raw) + (jnp.where(raw >= 0, raw, 0.0) - y * raw), axis=-1)
 
 
 @jax.custom_jvp
-def _softplus(x):
-    # what `jax.nn.softplus` does for infinities takes longer than the rest, to compute and to compile
-    return jnp.maximum(x, 0.0) + jnp.log1p(jnp.exp(-jnp.abs(x)))
+def _softplus_rest(x):
+    """log(1 + exp(x)) - max(x, 0); `jax.nn.softplus` takes longer, for the sake of infinities."""
+    return jnp.log1p(jnp.exp(-jnp.abs(x)))
 
 
 @jax.custom_jvp
-def _sigmoid(x):
+def _slope_rest(x):
+    """1 / (1 + exp(-x)) - (x >= 0)."""
     small = jnp.exp(-jnp.abs(x))
-    return jnp.where(x >= 0, 1.0, small) / (1.0 + small)
+    return jnp.where(x >= 0, -small, small) / (1.0 + small)
 
 
-@_softplus.defjvp
-def _softplus_jvp(primals, tangents):
-    return _softplus(*primals), _sigmoid(*primals) * tangents[0]
+@_softplus_rest.defjvp
+def _softplus_rest_jvp(primals, tangents):
+    return _softplus_rest(*primals), _slope_rest(*primals) * tangents[0]
 
 
-@_sigmoid.defjvp
-def _sigmoid_jvp(primals, tangents):
-    # p (1 - p), without the difference from 1
+@_slope_rest.defjvp
+def _slope_rest_jvp(primals, tangents):
     small = jnp.exp(-jnp.abs(primals[0]))
-    return _sigmoid(*primals), small / (1.0 + small) ** 2 * tangents[0]
+    return _slope_rest(*primals), small / (1.0 + small) ** 2 * tangents[0]
 
 
+@jax.custom_jvp
 def multinomial(raw, y):
     """Log loss of a softmax in nats, logsumexp(raw) - <y, raw>, with y the one-hot rows (n_samples, n_classes).
 
     Unchanged by a shift of all classes alike, so its Hessian is singular along that direction; a penalty on the
     coefficients settles theirs, and the intercepts are reported with sum zero.
     """
-    return jax.nn.logsumexp(raw, axis=-1) - jnp.sum(y * raw, axis=-1)
+    # shifted before it is exponentiated, or a small loss would be a difference of large numbers
+    return jax.nn.logsumexp(raw - jnp.sum(y * raw, axis=-1, keepdims=True), axis=-1)
+
+
+@multinomial.defjvp
+def _multinomial_jvp(primals, tangents):
+    (raw, y), (d_raw, d_y) = primals, tangents
+    _, d_logsumexp = jax.jvp(lambda raw: jax.nn.logsumexp(raw, axis=-1), (raw,), (d_raw,))
+    return multinomial(raw, y), d_logsumexp - jnp.sum(y * d_raw + d_y * raw, axis=-1)

@@ -3,6 +3,7 @@
 import catalogue
 import jax
 import jax.numpy as jnp
+import mpmath as mp
 import numpy as np
 import pytest
 from sklearn import metrics
@@ -103,3 +104,38 @@ def test_the_ridge_penalty_takes_strengths_of_every_shape(rng):
     coef = rng.normal(size=(4, 3))
     for strength in (2.0, rng.random(3), rng.random((4, 1))):
         assert float(penalties.ridge(coef, strength)) == pytest.approx(np.sum(strength * coef**2) / 2, rel=1e-6)
+
+
+@pytest.mark.parametrize("x", [-40.0, -3.0, -1e-9, 0.0, 1e-9, 3.0, 40.0, 800.0])
+def test_log_losses_keep_the_digits_of_a_small_loss(x):
+    """Value, slope and curvature against mpmath where the label is the likely one, and where it is not."""
+    with jax.enable_x64(True), mp.workdps(50):
+        for y in (0.0, 1.0):
+            exact = mp.log1p(mp.exp(-mp.mpf(x))) if y else mp.log1p(mp.exp(mp.mpf(x)))
+            p = 1 / (1 + mp.exp(-mp.mpf(x)))
+            expected = [
+                exact,
+                -1 / (1 + mp.exp(mp.mpf(x))) if y else p,
+                mp.exp(-abs(mp.mpf(x))) / (1 + mp.exp(-abs(mp.mpf(x)))) ** 2,
+            ]
+
+            def two(x, y=y):
+                return losses.logistic(x[None], jnp.array([y]))
+
+            def several(x, y=y):
+                return losses.multinomial(jnp.array([0.0, 1.0]) * x, jnp.array([1 - y, y]))
+
+            for loss in (two, several):
+                at = jnp.asarray(x)
+                got = [loss(at), jax.grad(loss)(at), jax.grad(jax.grad(loss))(at)]
+                for own, true in zip(got, expected, strict=True):
+                    # a slope of several classes is a difference of probabilities
+                    slack = 0.0 if loss is two else 1e-15
+                    assert float(own) == pytest.approx(float(true), rel=1e-14, abs=slack)
+
+
+def test_the_multinomial_loss_is_differentiated_in_its_labels(rng):
+    raw, y = rng.normal(size=(4, 3)), rng.dirichlet(np.ones(3), 4)
+    with jax.enable_x64(True):
+        gradient = jax.grad(lambda y: losses.multinomial(raw, y).sum())(jnp.asarray(y))
+    np.testing.assert_allclose(gradient, -raw)

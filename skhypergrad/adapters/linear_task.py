@@ -10,8 +10,10 @@ import scipy.sparse
 from sklearn.utils import _safe_indexing
 
 from skhypergrad.adapters.base import Adapter
+from skhypergrad.adapters.scaling import Scaled
 from skhypergrad.adapters.scoring import CRITERIA
 from skhypergrad.adapters.task import Cut, Task, check_weights
+from skhypergrad.adapters.text import Vectorized
 from skhypergrad.bilevel import Nesterov, losses
 from skhypergrad.bilevel.folds import Parts, Table, cut
 from skhypergrad.bilevel.models import LinearModel, held_out
@@ -55,7 +57,7 @@ class LinearTask(Task):
         self.adapter.write(estimator, coef.astype(dtype), intercept.astype(dtype), self.target, self.labels)
 
     def unscaled(self, weights, hyper) -> list[Any]:
-        _, scale, shift = self.scaling
+        _, scale, shift = self.shared.table
         moved = [
             (a[:, None] * coef, b @ coef + intercept)
             for a, b, (coef, intercept) in zip(scale, shift, weights, strict=True)
@@ -89,8 +91,13 @@ class LinearTask(Task):
 
     def _matrices(self):
         n, k = len(self.labels), len(self.splits)
-        if self.scaling is not None:
-            return self.scaling
+        if isinstance(self.shared, Scaled):
+            return self.shared.table
+        if isinstance(self.shared, Vectorized):
+            table, everything = self.shared.table, np.arange(n)
+            if not _small(table.matrix, k):
+                return table
+            return [Parts.of(table.fold(i, everything).toarray()) for i in range(k)]
         if self.X is not None:
             return _array(self.X) if _small(self.X, 1) or not scipy.sparse.issparse(self.X) else self.X
         parts = [(part.X_train, part.X_test) for part in self.parts]

@@ -65,6 +65,16 @@ def last_step(estimator) -> tuple[str, Any]:
     return prefix, estimator
 
 
+def only_steps(estimator, kinds: list[type]) -> bool:
+    """Whether a pipeline's steps before the last are of just these types, in this order, and nothing is asked for besides."""
+    if type(estimator) is not Pipeline or estimator.memory is not None or estimator.transform_input is not None:
+        return False
+    *steps, (_, last) = estimator.steps
+    steps = [step for _, step in steps if step not in (None, "passthrough")]
+    plain = all(not hasattr(step, "_sklearn_output_config") for step in steps)
+    return plain and type(last) is not Pipeline and list(map(type, steps)) == kinds
+
+
 def recorded(estimator):
     """A clone of a pipeline, with a recorder in its last estimator's place."""
     prefix, last = last_step(estimator)

@@ -13,12 +13,11 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 import numpy as np
-from sklearn.pipeline import Pipeline
 from sklearn.preprocessing import MaxAbsScaler, MinMaxScaler, StandardScaler
 from sklearn.utils import _safe_indexing
 
 from skhypergrad.adapters._compat import scale_of_standard_deviation, without_zeros
-from skhypergrad.adapters.pipeline import Preprocessed, last_step, recorded
+from skhypergrad.adapters.pipeline import Preprocessed, last_step, only_steps, recorded
 from skhypergrad.bilevel.folds import Affine
 from skhypergrad.bilevel.matrices import in_threads
 
@@ -116,6 +115,10 @@ class Scaled(NamedTuple):
     table: Affine
     folds: list[Preprocessed]
 
+    def rows(self, k: int, index):
+        """What split k makes of the rows of that index."""
+        return self.table.X[index] * self.table.scale[k] + self.table.shift[k]
+
 
 def scaled(estimator, X, y, splits, fit_params) -> Scaled | None:
     """A pipeline whose steps before the last only centre and scale, fitted on the training rows of every split.
@@ -145,15 +148,10 @@ def scaled(estimator, X, y, splits, fit_params) -> Scaled | None:
 
 
 def _only_scales(estimator) -> bool:
-    if type(estimator) is not Pipeline or estimator.memory is not None or estimator.transform_input is not None:
+    kinds = [type(step) for _, step in getattr(estimator, "steps", [])[:-1] if step not in (None, "passthrough")]
+    if not kinds or not set(kinds) <= SCALERS.keys() or not only_steps(estimator, kinds):
         return False
-    if len(estimator.steps) < 2 or type(estimator.steps[-1][1]) is Pipeline:
-        return False
-    steps = [step for _, step in estimator.steps[:-1] if step not in (None, "passthrough")]
-    return all(
-        type(step) in SCALERS and not getattr(step, "clip", False) and not hasattr(step, "_sklearn_output_config")
-        for step in steps
-    )
+    return not any(getattr(step, "clip", False) for _, step in estimator.steps)
 
 
 def _numbers(X) -> np.ndarray | None:

@@ -15,6 +15,7 @@ from skhypergrad.adapters._compat import asks_predictions_only, check_method_par
 from skhypergrad.adapters.base import Target, lookup
 from skhypergrad.adapters.pipeline import Preprocessed, completed, last_step, on_test_rows, preprocess
 from skhypergrad.adapters.scaling import Scaled, scaled
+from skhypergrad.adapters.text import Vectorized, vectorized
 from skhypergrad.bilevel.problem import Problem
 from skhypergrad.exceptions import NotTunableError
 
@@ -118,8 +119,8 @@ class Task:
         Of which the first `n_judged` are folds; one more, if there is one, is all rows: it is fitted for the refit.
     n_judged : int
     routed : Routed
-    folds : list of Preprocessed, one per split, or `Scaled`, or None to leave X as it is
-        With one of the last two there is one table, `X`, and `parts` have no test rows; `scaling`, None where X is left as
+    folds : list of Preprocessed, one per split, or `Scaled`, `Vectorized`, or None to leave X as it is
+        With one of the last three there is one table, `X`, and `parts` have no test rows; `shared`, None where X is left as
         it is, has what every split makes of it.
     """
 
@@ -130,10 +131,10 @@ class Task:
         _, self.last = last_step(estimator)
         self.adapter, self.y, self.splits, self.n_judged = adapter, y, splits, n_judged
         self.routed, self.raw_X = routed, X
-        self.scaling: Any = None
-        if isinstance(folds, Scaled):
-            X, y = self._validate(folds.table.X, y)
-            self.X, self.scaling, folds = X, folds.table._replace(X=X), folds.folds
+        self.shared: Any = None
+        if isinstance(folds, Scaled | Vectorized):
+            self.X, y = self._validate(folds.table[0], y)
+            self.shared, folds = folds, folds.folds
             self.given = [fold.X_train for fold in folds]
         elif folds is None:
             self.X, y = self._validate(X, y)
@@ -208,10 +209,10 @@ class Task:
 
     def test_rows(self, k: int):
         """The held-out rows of split k as its last step sees them."""
-        if self.X is None:
-            return self.parts[k].X_test
-        rows = self.X[self.splits[k][1]]
-        return rows if self.scaling is None else rows * self.scaling.scale[k] + self.scaling.shift[k]
+        test = self.splits[k][1]
+        if self.shared is not None:
+            return self.shared.rows(k, test)
+        return self.parts[k].X_test if self.X is None else self.X[test]
 
     def share(self) -> np.ndarray:
         """What the criterion of every split counts, with mean one; nothing where it is only fitted."""
@@ -237,10 +238,12 @@ class Task:
         """What `fit` on every split's training rows would have made of the whole estimator, pipeline included."""
         fitted = self.estimators(weights, hyper)
         whole = [completed(part.pipeline, estimator) for part, estimator in zip(self.parts, fitted, strict=True)]
-        if self.scaling is None:
-            recalling = [on_test_rows(part, estimator) for part, estimator in zip(self.parts, fitted, strict=True)]
-        else:
+        if isinstance(self.shared, Scaled):
             recalling = [Pipeline([("estimator", estimator)]) for estimator in self.unscaled(weights, hyper)]
+        elif isinstance(self.shared, Vectorized):
+            recalling = [self.shared.on_test_rows(k, self.splits[k][1], e) for k, e in enumerate(fitted)]
+        else:
+            recalling = [on_test_rows(part, estimator) for part, estimator in zip(self.parts, fitted, strict=True)]
         return list(map(Answer, whole, recalling))
 
     def unscaled(self, weights, hyper) -> list[Any]:
@@ -268,15 +271,18 @@ class Task:
 
 
 def prepare(
-    estimator, X, y, splits, routed: Routed, n_jobs, *, linear: bool = False
-) -> list[Preprocessed] | Scaled | None:
+    estimator, X, y, splits, routed: Routed, n_jobs, *, linear: bool = False, recalls: bool = False
+) -> list[Preprocessed] | Scaled | Vectorized | None:
     """The folds as the last step of a pipeline sees them; None for an estimator that sees X itself.
 
-    For `linear` models what scalers do need not be done: they take it up in their coefficients.
+    For `linear` models what scalers do need not be done: they take it up in their coefficients. Where estimators of a fold
+    will be asked of nothing but its test rows (`recalls`), there need be no vectoriser for each.
     """
     if type(estimator) is not Pipeline:
         return None
-    found = scaled(estimator, X, y, splits, routed.fit) if linear else None
+    found: Any = scaled(estimator, X, y, splits, routed.fit) if linear else None
+    if found is None and linear and recalls:
+        found = vectorized(estimator, X, y, splits, routed.fit)
     return preprocess(estimator, X, y, splits, routed.fit, n_jobs) if found is None else found
 
 

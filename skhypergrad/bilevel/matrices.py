@@ -72,6 +72,22 @@ class RowScaled:
 
 @jax.tree_util.register_dataclass
 @dataclass(frozen=True)
+class ColumnScaled:
+    """matrix diag(scale), with a matrix that tasks share and a scale of each."""
+
+    scale: Any
+    matrix: Any
+
+    @property
+    def shape(self):
+        return self.matrix.shape
+
+    def __matmul__(self, columns):
+        return self.matrix @ (self.scale[:, None] * columns)
+
+
+@jax.tree_util.register_dataclass
+@dataclass(frozen=True)
 class TwoPrecisions:
     """A dense matrix in float64 and in float32, whose products are in the precision of their columns."""
 
@@ -195,6 +211,8 @@ def squares(X, columns):
         return X.squares_transposed(columns)
     if isinstance(X, RowScaled):
         return squares(X.matrix, X.scale[:, None] ** 2 * columns)
+    if isinstance(X, ColumnScaled):
+        return X.scale[:, None] ** 2 * squares(X.matrix, columns)
     if isinstance(X, TwoPrecisions):
         return squares(X.rough, columns.astype(jnp.float32)).astype(columns.dtype)
     return (columns.T @ X**2).T

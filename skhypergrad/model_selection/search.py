@@ -416,7 +416,13 @@ class HypergradSearchCV(SearchBase):
             seed=seed,
             n_jobs=self.n_jobs,
             raises=self.error_score == "raise",
+            recalls=self._recalls() and not self.return_estimator,
         )
+
+    def _recalls(self) -> bool:
+        """Whether the estimators of a fold are asked for nothing but predictions of its test rows."""
+        scorers = individual_scorers(self._get_scorers()[0]).values()
+        return not self.return_train_score and all(map(asks_predictions_only, scorers))
 
     def _search_scorer(self):
         """The scorer that ranks: the only one, or the one refit names; None where a callable refit or none decides."""
@@ -512,10 +518,8 @@ class HypergradSearchCV(SearchBase):
         if run.outcomes:
             self.trace_ = trace_of(run.outcomes, len(candidates))
             answers = [run.outcomes[i].answers if i in run.outcomes else None for i in range(len(candidates))]
-            scorers = individual_scorers(self._get_scorers()[0]).values()
-            recalls = not self.return_train_score and all(map(asks_predictions_only, scorers))
             self._checked_cv_orig.trains = self.return_train_score or None in answers
-            run.handover.expect(answers, self.n_splits_, lambda: self.best_index_, recalls=recalls)
+            run.handover.expect(answers, self.n_splits_, lambda: self.best_index_, recalls=self._recalls())
         if context is not None:
             context = context.subcontext(
                 task_name=name, max_subtasks=len(candidates) * self.n_splits_, sequential_subtasks=False

@@ -56,6 +56,7 @@ class Tuner:
     refits : bool, whether a solution for all rows is wanted
     method, optimizer, criterion, n_starts, max_steps, tol, seed, n_jobs : see `HypergradSearchCV`
     raises : bool, whether a scorer's error ends the search
+    recalls : bool, whether estimators of a fold are asked of nothing but its test rows, by scorers that see predictions alone
 
     Attributes
     ----------
@@ -79,6 +80,7 @@ class Tuner:
     seed: int
     n_jobs: int | None
     raises: bool
+    recalls: bool
     prepared: dict[tuple, Any] = field(default_factory=dict)
     interrupted: bool = False
 
@@ -166,11 +168,11 @@ class Tuner:
 
     def _prepare(self, step: Combination, prefix: str):
         splits = self._all_splits(step)
-        linear = isinstance(step.adapter, Adapter)
-        key = (linear, len(splits), *_preprocessing_of(step, prefix))
+        linear, recalls = isinstance(step.adapter, Adapter), self.recalls and self.carries(step)
+        key = (linear, recalls, len(splits), *_preprocessing_of(step, prefix))
         if key not in self.prepared:
             self.prepared[key] = prepare(
-                step.estimator, self.X, self.y, splits, self.routed, self.n_jobs, linear=linear
+                step.estimator, self.X, self.y, splits, self.routed, self.n_jobs, linear=linear, recalls=recalls
             )
         return self.prepared[key]
 

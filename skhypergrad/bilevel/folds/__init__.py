@@ -15,6 +15,6 @@ This is done once, by LAPACK on the host, so that nothing is compiled for it. Sh
 
 from skhypergrad.bilevel.folds.choice import cut
 from skhypergrad.bilevel.folds.data import Fold, Folds, Rows
-from skhypergrad.bilevel.folds.tables import Affine, Parts, Table, affine
+from skhypergrad.bilevel.folds.tables import Affine, Parts, Rescaled, Table, affine
 
-__all__ = ["Affine", "Fold", "Folds", "Parts", "Rows", "Table", "affine", "cut"]
+__all__ = ["Affine", "Fold", "Folds", "Parts", "Rescaled", "Rows", "Table", "affine", "cut"]

@@ -12,8 +12,16 @@ import scipy.sparse
 from skhypergrad.bilevel.folds.data import Fold, Folds, Restoration, RowCombinations, Rows, common, fit_into, padded
 from skhypergrad.bilevel.folds.factors import axes_of_rows, basis_of_columns
 from skhypergrad.bilevel.folds.squared import condensed, diagonalized
-from skhypergrad.bilevel.folds.tables import Affine, Table, affine
-from skhypergrad.bilevel.matrices import Diagonal, HostMatrix, RowScaled, Sparse, TwoPrecisions, in_threads
+from skhypergrad.bilevel.folds.tables import Affine, Rescaled, Table, affine
+from skhypergrad.bilevel.matrices import (
+    ColumnScaled,
+    Diagonal,
+    HostMatrix,
+    RowScaled,
+    Sparse,
+    TwoPrecisions,
+    in_threads,
+)
 
 # Above this a factorisation, cubic in the smaller side, costs more than the iterations it saves.
 LARGEST_BASIS = 2048
@@ -34,7 +42,7 @@ def cut(table: Table, *, squared: bool, fit_intercept: bool, rotates: bool = Tru
     rotates : bool, default=True
         Whether a change of basis does no harm. False where the penalty tells features apart; X is one matrix then.
     """
-    if scipy.sparse.issparse(table.X[0] if isinstance(table.X, list) else table.X):
+    if isinstance(table.X, Rescaled) or scipy.sparse.issparse(table.X[0] if isinstance(table.X, list) else table.X):
         return _sparse(table, fit_intercept)
     if not rotates:
         return condensed(table, fit_intercept) if squared else _plain(table, fit_intercept)
@@ -65,15 +73,22 @@ def _padded_rows(table: Table) -> tuple[int, Any, Any, Any]:
 def _sparse(table: Table, fit_intercept: bool) -> Folds:
     """Sparse rows as they are: centring or rotating would fill them."""
     n, y, train_weight, test_weight = _padded_rows(table)
-    stacked = isinstance(table.X, list)
-    hosts = [HostMatrix(matrix) for matrix in (table.X if stacked else [table.X])]
+    stacked, rescaled = isinstance(table.X, list), isinstance(table.X, Rescaled)
+    hosts = [HostMatrix(matrix) for matrix in (table.X if stacked else [table.X.matrix if rescaled else table.X])]
     features = max(host.rows.shape[1] for host in hosts)
-    X = Sparse.stack(hosts, (n, padded(features)))
+    width = padded(features)
+    X: Any = Sparse.stack(hosts, (n, width))
+    axis: Any = 0 if stacked else None
     if not stacked:
         X = jax.tree.map(lambda part: part[0], X)
+    if rescaled:
+        rows, columns = (
+            jnp.asarray(fit_into(f, len(f), size)) for f, size in ((table.X.rows, n), (table.X.columns, width))
+        )
+        X, axis = RowScaled(rows, ColumnScaled(columns, X)), RowScaled(0, ColumnScaled(0, None))
     data = Fold(train=Rows(X, y, train_weight), test=Rows(X, y, test_weight), to_features=None, **common(table))
     restore = Restoration(basis=None, center=np.zeros((1, features)), y_center=np.zeros((1, y.shape[1])))
-    return Folds(data, _axes(rows=0 if stacked else None), restore, fit_intercept, tuple(hosts))
+    return Folds(data, _axes(rows=axis), restore, fit_intercept, tuple(hosts))
 
 
 def _axes(rows=None, to_features=None) -> Fold:

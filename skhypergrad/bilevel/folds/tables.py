@@ -97,13 +97,37 @@ class Affine(NamedTuple):
         return [Parts.of(self.X * scale + shift) for scale, shift in zip(self.scale, self.shift, strict=True)]
 
 
+class Rescaled(NamedTuple):
+    """Folds whose X are one sparse matrix up to factors of its rows and columns: X_k = diag(rows_k) matrix diag(columns_k).
+
+    Attributes
+    ----------
+    matrix : (n_samples, n_features) SciPy CSR
+    rows, columns : (n_folds, n_samples), (n_folds, n_features)
+    """
+
+    matrix: Any
+    rows: np.ndarray
+    columns: np.ndarray
+
+    @property
+    def shape(self):
+        return self.matrix.shape
+
+    def fold(self, k: int, index):
+        """Rows of X_k, sparse."""
+        part = self.matrix[index].copy()
+        part.data *= self.columns[k][part.indices] * np.repeat(self.rows[k][index], np.diff(part.indptr))
+        return part
+
+
 class Table(NamedTuple):
     """What the folds are cut from.
 
     Attributes
     ----------
-    X : (n_samples, n_features) array or SciPy CSR matrix, `Affine`, or a list of `Parts` or CSR matrices, one per fold
-        The last two where preprocessing was fitted on each fold's own training rows; rows are aligned with `y`.
+    X : (n_samples, n_features) array or SciPy CSR matrix, `Affine`, `Rescaled`, or a list of `Parts` or CSR, one per fold
+        The last three where preprocessing was fitted on each fold's own training rows; rows are aligned with `y`.
     y : (n_samples, n_outputs)
     train_weight, test_weight : (n_folds, n_samples), non-negative
     offset : (n_folds, n_outputs)

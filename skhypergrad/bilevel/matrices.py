@@ -21,6 +21,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import scipy.sparse
+from jax.experimental.buffer_callback import buffer_callback
 from jax.experimental.sparse import BCSR
 from jax.extend.core import Primitive
 from jax.interpreters import ad, batching, mlir
@@ -133,24 +134,22 @@ class HostMatrix:
         return self._forms[transposed, squared]
 
     @classmethod
-    def products(cls, keys, columns, shape, transposed, squared) -> np.ndarray:
-        """Block by block, the product with (n_blocks, n_in, n_columns), padded with zeros to `shape`'s rows."""
-        n_out = shape[1] if transposed else shape[0]
-        result = np.zeros((len(columns), n_out, columns.shape[2]))
-        forms = [cls._living[key].form(transposed, squared) for key in np.asarray(keys).tolist()]
+    def products(cls, keys, columns, transposed: bool, squared: bool, out) -> None:
+        """Block by block, the product with (n_blocks, n_in, n_columns); `out` has zeros where it has more rows."""
+        out[...] = 0.0
+        forms = [cls._living[key].form(transposed, squared) for key in keys.tolist()]
 
         def work(worker):
-            for form, part, out in zip(forms, columns, result, strict=True):
+            for form, part, result in zip(forms, columns, out, strict=True):
                 rows, chunk = form[worker]
                 part = part[: chunk.shape[1]]
-                out[rows] = chunk @ part if part.shape[1] > 1 else (chunk @ part[:, 0])[:, None]
+                result[rows] = chunk @ part if part.shape[1] > 1 else (chunk @ part[:, 0])[:, None]
 
         # SciPy's products release the interpreter
         others = [_workers().submit(work, worker) for worker in range(1, WORKERS)]
         work(0)
         for other in others:
             other.result()
-        return result
 
 
 @jax.tree_util.register_dataclass
@@ -235,14 +234,12 @@ def _product(key, *rest, shape, transposed, squared):
         return _device_product(rows, columns, oriented, squared)
     n_out = shape[1] if transposed else shape[0]
 
-    # float64 crosses as pairs of 32-bit words: JAX's precision is thread-local, and the callback's thread has float32
-    def on_host(keys, words):
-        columns = np.asarray(words).view(np.float64)[..., 0]
-        return HostMatrix.products(keys, columns, shape, transposed, squared)[..., None].view(np.uint32)
+    # on the program's own memory: other callbacks copy what they are given, which takes longer than the product
+    def on_host(context, out, keys, columns):
+        HostMatrix.products(np.asarray(keys), np.asarray(columns), transposed, squared, out=np.asarray(out))
 
-    result = jax.ShapeDtypeStruct((columns.shape[0], n_out, columns.shape[2], 2), jnp.uint32)
-    words = jax.lax.bitcast_convert_type(columns.astype(jnp.float64), jnp.uint32)
-    product = jax.lax.bitcast_convert_type(jax.pure_callback(on_host, result, key, words), jnp.float64)
+    result = jax.ShapeDtypeStruct((columns.shape[0], n_out, columns.shape[2]), jnp.float64)
+    product = buffer_callback(on_host, result)(key, columns.astype(jnp.float64))
     return product.astype(columns.dtype)
 
 

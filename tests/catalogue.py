@@ -29,6 +29,7 @@ from skhypergrad.bilevel import (
     Newton,
     NormalConjugateGradient,
     Optax,
+    Preconditioner,
     Problem,
     RealTime,
     Reverse,
@@ -47,6 +48,8 @@ CRITERIA = [
     criteria.brier,
 ]
 LINEAR_SOLVERS = [Direct(), ConjugateGradient()]
+# exact where the preconditioner is the inverse, with tests of their own
+SOLVERS_OF_THE_INVERSE = [Preconditioner()]
 # for well-conditioned matrices, the last up to a largest eigenvalue of 10
 SLOW_LINEAR_SOLVERS = [NormalConjugateGradient(), Neumann(), FixedPoint(0.15)]
 SOLVERS = [Newton(), Newton(Direct()), LBFGS()]

@@ -23,7 +23,13 @@ def strategies_of(module):
     [
         (set(catalogue.LOSSES), functions_of(losses)),
         (set(catalogue.CRITERIA), functions_of(criteria)),
-        ({type(x) for x in catalogue.LINEAR_SOLVERS + catalogue.SLOW_LINEAR_SOLVERS}, strategies_of(linear_solvers)),
+        (
+            {
+                type(x)
+                for x in catalogue.LINEAR_SOLVERS + catalogue.SLOW_LINEAR_SOLVERS + catalogue.SOLVERS_OF_THE_INVERSE
+            },
+            strategies_of(linear_solvers),
+        ),
         (
             {type(x) for x in catalogue.SOLVERS} | {type(make(0.1, 0.5)) for make in catalogue.UNROLLABLE.values()},
             strategies_of(solvers),

@@ -14,12 +14,16 @@ from skhypergrad.adapters.scaling import Scaled
 from skhypergrad.adapters.scoring import CRITERIA
 from skhypergrad.adapters.task import Cut, Task, check_weights
 from skhypergrad.adapters.text import Vectorized
-from skhypergrad.bilevel import Nesterov, losses
+from skhypergrad.bilevel import Implicit, Nesterov, Newton, Preconditioner, losses
 from skhypergrad.bilevel.folds import Parts, Table, cut
+from skhypergrad.bilevel.matrices import Diagonal
 from skhypergrad.bilevel.models import LinearModel, held_out
 
 # A sparse matrix is stored densely below this many cells in all folds (64 MiB): products and rotations are faster there.
 DENSE_CELLS = 1 << 23
+
+# Where the preconditioner is the inverse of the Hessian, which is diagonal and does not change.
+CLOSED_FORM = Implicit(Newton(Preconditioner(), line_search=False), linear_solver=Preconditioner())
 
 # Steps of a run that is differentiated, where no method says how many.
 STEPS = 300
@@ -50,6 +54,7 @@ class LinearTask(Task):
             unrolled(model, self),
             STEPS,
             folds.keep,
+            CLOSED_FORM if isinstance(folds.data.train.X, Diagonal) else None,
         )
 
     def write(self, estimator, weights, dtype) -> None:

@@ -37,6 +37,7 @@ class Cut(NamedTuple):
     restore : callable, params -> a list with the weights of every split, as `Adapter.write` takes them
     solver, steps : what an unrolled run is made of where nothing else is asked for
     keep : what `data` refers to on the host
+    implicit : the hypergradient through the optimum; None for one that takes the Hessian as it comes
     """
 
     problem: Problem
@@ -46,6 +47,7 @@ class Cut(NamedTuple):
     solver: Any
     steps: int
     keep: Any = ()
+    implicit: Any = None
 
 
 class Answer(NamedTuple):

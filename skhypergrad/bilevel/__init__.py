@@ -8,6 +8,7 @@ from skhypergrad.bilevel.linear_solvers import (
     LinearSolution,
     Neumann,
     NormalConjugateGradient,
+    Preconditioner,
 )
 from skhypergrad.bilevel.models import LinearModel, LinearParams, held_out
 from skhypergrad.bilevel.optimizers import HOAG, LBFGSB, Answer, Budget, FirstOrder, Path, RealTime, Stop, Sweep, Visit
@@ -44,6 +45,7 @@ __all__ = [
     "NormalConjugateGradient",
     "Optax",
     "Path",
+    "Preconditioner",
     "Problem",
     "Real",
     "RealTime",

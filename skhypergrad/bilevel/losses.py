@@ -48,19 +48,23 @@ def _slope_rest_jvp(primals, tangents):
     return _slope_rest(*primals), small / (1.0 + small) ** 2 * tangents[0]
 
 
-@jax.custom_jvp
 def multinomial(raw, y):
     """Log loss of a softmax in nats, logsumexp(raw) - <y, raw>, with y the one-hot rows (n_samples, n_classes).
 
     Unchanged by a shift of all classes alike, so its Hessian is singular along that direction; a penalty on the
     coefficients settles theirs, and the intercepts are reported with sum zero.
     """
+    return _multinomial(raw, y)
+
+
+@jax.custom_jvp
+def _multinomial(raw, y):
     # shifted before it is exponentiated, or a small loss would be a difference of large numbers
     return jax.nn.logsumexp(raw - jnp.sum(y * raw, axis=-1, keepdims=True), axis=-1)
 
 
-@multinomial.defjvp
+@_multinomial.defjvp
 def _multinomial_jvp(primals, tangents):
     (raw, y), (d_raw, d_y) = primals, tangents
     _, d_logsumexp = jax.jvp(lambda raw: jax.nn.logsumexp(raw, axis=-1), (raw,), (d_raw,))
-    return multinomial(raw, y), d_logsumexp - jnp.sum(y * d_raw + d_y * raw, axis=-1)
+    return _multinomial(raw, y), d_logsumexp - jnp.sum(y * d_raw + d_y * raw, axis=-1)

@@ -148,6 +148,8 @@ class LinearModel:
 
     def _curvature(self, raw, y):
         """Second derivative of each row's loss in each of its raw predictions, (n_samples, n_outputs)."""
+        if self.loss is losses.squared:
+            return jnp.ones_like(raw)
 
         def slope(raw):
             return jax.grad(lambda raw: jnp.sum(self.loss(raw, y)))(raw)

@@ -48,7 +48,7 @@ def check_method(name, adapter, estimator) -> None:
         )
 
 
-def method_of(name, solver, steps: int, *, solves: bool = True):
+def method_of(name, solver, steps: int, *, solves: bool = True, implicit=None):
     """The hypergradient of that name; an object is one already.
 
     Parameters
@@ -57,6 +57,8 @@ def method_of(name, solver, steps: int, *, solves: bool = True):
     solver, steps : what a whole unrolled run is made of
     solves : bool, default=True
         Whether the fit is an optimum, so that "auto" can ask how it moves.
+    implicit : hypergradient, default=None
+        What asks; None for Newton's method with conjugate gradients.
     """
     if not isinstance(name, str):
         return name
@@ -66,7 +68,7 @@ def method_of(name, solver, steps: int, *, solves: bool = True):
         return Reverse(solver, steps)
     if name == "forward" or not solves:
         return Forward(solver, steps)
-    return Implicit(Newton(ConjugateGradient()))
+    return Implicit(Newton(ConjugateGradient())) if implicit is None else implicit
 
 
 def optimizer_of(name, space: Space, *, online: bool, n_starts, max_steps: int, seed: int, smooth: bool = True):

@@ -271,7 +271,7 @@ class Posed:
         cut = self.cut
         return tune(
             cut.problem,
-            method_of(self.tuner.method, cut.solver, cut.steps, solves=self.step.adapter.solves),
+            method_of(self.tuner.method, cut.solver, cut.steps, solves=self.step.adapter.solves, implicit=cut.implicit),
             optimizer,
             self.space,
             cut.data,

@@ -6,7 +6,16 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from skhypergrad.bilevel import ConjugateGradient, Direct, FixedPoint, Neumann, NormalConjugateGradient
+from skhypergrad.bilevel import (
+    ConjugateGradient,
+    Direct,
+    FixedPoint,
+    Neumann,
+    Newton,
+    NormalConjugateGradient,
+    Preconditioner,
+    Problem,
+)
 from skhypergrad.bilevel.problem import Operator
 
 EVERY = pytest.mark.parametrize("solver", catalogue.LINEAR_SOLVERS, ids=catalogue.name)
@@ -165,3 +174,25 @@ def test_an_unknown_that_nothing_depends_on_stays_out(solver, rng):
     found = solve(solver, matrix, b)
     assert found.residual <= 1e-10
     assert found.x[3] == 0
+
+
+def test_the_preconditioner_solves_where_it_is_the_inverse_and_says_so_where_not(rng):
+    matrix, b = system(rng, 100.0)
+    inverse = np.linalg.inv(matrix)
+    exact = solve(Preconditioner(), matrix, b, precondition=lambda v: inverse @ v)
+    np.testing.assert_allclose(exact.x, np.linalg.solve(matrix, b), rtol=1e-10)
+    assert exact.residual < 1e-12
+    wrong = solve(Preconditioner(), matrix, b, precondition=lambda v: inverse @ v * 1.1)
+    assert wrong.residual == pytest.approx(0.1)
+
+
+def test_newton_without_a_line_search_takes_whole_steps():
+    problem = Problem(
+        inner=lambda w, hyper, data: jnp.sum(data * (w - 1.0) ** 2) / 2,
+        outer=lambda w, hyper, data: 0.0,
+        init=lambda hyper, data: jnp.zeros(3),
+        precondition=lambda w, hyper, data: lambda v: v / data,
+    )
+    solver, data = Newton(Preconditioner(), line_search=False), jnp.array([1.0, 10.0, 1e4])
+    state = solver.step(problem, {}, data, solver.init(problem, {}, data, jnp.zeros(3)))
+    np.testing.assert_allclose(solver.params(state), 1.0, rtol=1e-6)

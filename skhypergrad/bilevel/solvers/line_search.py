@@ -45,7 +45,8 @@ def backtrack(value_and_grad, point: Point, direction) -> Point:
         t, _, halvings = state
         return t / 2, trial(t / 2), halvings + 1
 
-    one = jnp.ones_like(point.value)
-    t, candidate, _ = jax.lax.while_loop(unfinished, halve, (one, trial(one), jnp.asarray(0)))
+    # the first trial is one of the loop: a second copy of the objective would have to be compiled
+    start = point._replace(value=jnp.full_like(point.value, jnp.inf))
+    t, candidate, _ = jax.lax.while_loop(unfinished, halve, (2 * jnp.ones_like(point.value), start, jnp.asarray(-1)))
     accepted = acceptable(t, candidate) & jnp.all(jnp.isfinite(candidate.gradient))
     return jax.tree.map(lambda new, old: jnp.where(accepted, new, old), candidate, point)

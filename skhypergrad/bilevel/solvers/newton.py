@@ -43,9 +43,12 @@ class Newton:
     ----------
     linear_solver : linear solver, default=ConjugateGradient()
         `Direct()` for few unknowns.
+    line_search : bool, default=True
+        Whether a step is shortened until the objective decreases. A quadratic objective needs none.
     """
 
     linear_solver: Any = field(default_factory=ConjugateGradient)
+    line_search: bool = field(default=True, metadata={"static": True})
 
     unrollable: ClassVar[bool] = False
 
@@ -66,7 +69,10 @@ class Newton:
         ratio = dual_norm(operator.precondition, gradient) / jnp.where(state.first > 0, state.first, 1.0)
         eta = jnp.minimum(0.1, jnp.sqrt(ratio))
         newton = self.linear_solver.solve(operator, -gradient, None, eta)
-        point = backtrack(value_and_grad, Point(w, state.value, gradient), newton.x)
+        if self.line_search:
+            point = backtrack(value_and_grad, Point(w, state.value, gradient), newton.x)
+        else:
+            point = Point(w + newton.x, *value_and_grad(w + newton.x))
         return NewtonState(
             params=unravel(point.w),
             value=point.value,

@@ -8,9 +8,10 @@
 
 Every race runs in a process of its own. Cold is the first fit there, compilation included; warm fits and the rival's are
 interleaved, and medians are compared. Both are judged by the same cross-validated criterion of what they return, computed
-by scikit-learn with converged fits: "loss" is ours and the rival's. Optuna's search takes part where it is installed,
-with the number of trials that ours had evaluations. Synthetic tables have the shapes that are named; bundled sets do the
-rest. search.py has the races against GridSearchCV on real data.
+by scikit-learn with converged fits: "loss" is ours and the rival's. "peak" is what the memory of the process grew by in the
+first fit, compilation included. Optuna's search takes part where it is installed, with the number of trials that ours had
+evaluations. Synthetic tables have the shapes that are named; bundled sets do the rest. search.py has the races against
+GridSearchCV on real data.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ import argparse
 import functools
 import importlib.util
 import json
+import resource
 import subprocess
 import sys
 import time
@@ -121,9 +123,9 @@ def optuna_search():
     return HypergradSearchCV(estimator, {name: WIDE}, scoring=LOG_LOSS, cv=STRATIFIED), rival, X, y
 
 
-def two_hyperparameters():
+def two_hyperparameters(n=2000, p=50):
     """A penalty for each of two targets; a grid has 20 x 20 pairs of them."""
-    X, y = table(2000, 50, targets=2)
+    X, y = table(n, p, targets=2)
     pairs = [np.array([a, b]) for a in GRID for b in GRID]
     common = {"scoring": MSE, "cv": FIVE, "n_jobs": 2}
     ours = HypergradSearchCV(Ridge(), {"alpha": Real(1e-4, 1e4, shape=(2,))}, **common)
@@ -155,6 +157,7 @@ RACES = {
     **({"optuna": optuna_search} if importlib.util.find_spec("optuna_integration") else {}),
     "wide_logistic": wide_logistic,
     "two_hyperparameters": two_hyperparameters,
+    "two_with_more_rows": functools.partial(two_hyperparameters, 20_000, 100),
     "small": small,
 }
 
@@ -182,9 +185,16 @@ def loss_of(model, ours, X, y):
     return -cross_val_score(estimator.set_params(**{name: value}), X, y, scoring=ours.scoring, cv=ours.cv).mean()
 
 
+def peak():
+    """The largest memory of this process so far, MiB."""
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+
+
 def race(name):
     ours, rival, X, y = RACES[name]()
+    before = peak()
     cold, _ = timed(ours, X, y)
+    memory = peak() - before
     warm, other = [], []
     slow = 0.0
     for _ in range(REPEATS):
@@ -200,6 +210,8 @@ def race(name):
         "rival": float(np.median(other)),
         "warm": float(np.median(warm)),
         "cold": cold,
+        "memory": memory,
+        "table": X.nbytes / 2**20,
         "ours_loss": loss_of(found, ours, X, y),
         "rival_loss": loss_of(theirs, ours, X, y),
     }
@@ -263,18 +275,17 @@ def speeds():
 def limits(search, X, bandwidth, flops):
     """Seconds that no program on this machine takes less of, for what a search has done: at full bandwidth, at full speed.
 
-    Reading: the table once for every split, by the preprocessing. Factors: each split's training rows times themselves, from
-    the held-out parts. Products: those of `trace_` with the condensed rows of all tasks in single precision, there and back.
+    Reading: the table once, by the preprocessing. Factors: rows times themselves, once. Products: those of `trace_` with the
+    condensed rows, there and back, for all tasks at once where these share them, which is where there are more rows than
+    features; the memory that they come from, or the operations, whichever takes longer.
     """
     (n, p), tasks = X.shape, search.n_splits_ + 1
     side = min(n, p)
     squared = search.scoring == MSE
     passes = 0 if squared else 2 * float(np.sum(search.trace_["products"]))
-    return (
-        search.n_splits_ * X.nbytes / bandwidth,
-        2 * n * p * side / flops,
-        passes * tasks * n * side * 4 / bandwidth,
-    )
+    copies = 1 if n >= p else tasks
+    once = max(copies * n * side * X.itemsize / bandwidth, 2 * tasks * n * side / flops)
+    return X.nbytes / bandwidth, 2 * n * p * side / flops, passes * once
 
 
 def phases():
@@ -357,7 +368,7 @@ def main():
         phases()
     else:
         print(f"{'race':22}{'shape':>16}{'rival s':>9}{'warm s':>9}{'cold s':>9}", end="")
-        print(f"{'warm x':>8}{'cold x':>8}{'loss':>14}{'rival loss':>14}")
+        print(f"{'warm x':>8}{'cold x':>8}{'table MiB':>11}{'peak MiB':>10}{'loss':>14}{'rival loss':>14}")
         rows = {}
         for name in options.races or names:
             command = [sys.executable, "-W", "ignore", __file__, "--one", name]
@@ -375,7 +386,7 @@ def main():
             print(
                 f"{name:22}{shape:>16}{row['rival']:9.2f}{row['warm']:9.3f}{row['cold']:9.2f}"
                 f"{row['rival'] / row['warm']:8.1f}{row['rival'] / row['cold']:8.1f}"
-                f"{row['ours_loss']:14.8g}{row['rival_loss']:14.8g}",
+                f"{row['table']:11.1f}{row['memory']:10.0f}{row['ours_loss']:14.8g}{row['rival_loss']:14.8g}",
                 flush=True,
             )
         if options.plot:

@@ -68,6 +68,11 @@ def news(*groups):
     return [d["text"] for d in chosen], np.array([d["label"] for d in chosen])
 
 
+def texts(name):
+    rows = load(name)
+    return [row["text"] for row in rows], np.array([row["label"] for row in rows])
+
+
 def cells(name):
     part = load(name)
     return np.asarray(part["X"], float), part["y"]
@@ -108,6 +113,16 @@ LARGER = {
         make_pipeline(TfidfVectorizer(), LogisticRegression()),
         "neg_log_loss",
     ),
+    "subjectivity": (
+        lambda: texts("subjectivity"),
+        make_pipeline(TfidfVectorizer(), LogisticRegression()),
+        "neg_log_loss",
+    ),
+    "sms_spam": (
+        lambda: texts("sms_spam"),
+        make_pipeline(TfidfVectorizer(), LogisticRegression()),
+        "neg_log_loss",
+    ),
     "a9a": (a9a, LogisticRegression(), "neg_log_loss"),
     "california_housing": (
         lambda: table("california_housing", "median_house_value"),
@@ -119,6 +134,17 @@ LARGER = {
         make_pipeline(StandardScaler(), LogisticRegression()),
         "neg_log_loss",
     ),
+    "srbct": (
+        lambda: cells("srbct_khan"),
+        make_pipeline(StandardScaler(), LogisticRegression()),
+        "neg_log_loss",
+    ),
+    "elevators": (
+        lambda: cells("uci_elevators"),
+        make_pipeline(StandardScaler(), Ridge()),
+        "neg_mean_squared_error",
+    ),
+    "gas": (lambda: cells("uci_gas"), make_pipeline(StandardScaler(), Ridge()), "neg_mean_squared_error"),
     "madelon": (lambda: cells("madelon"), make_pipeline(StandardScaler(), LogisticRegression()), "neg_log_loss"),
     "diamonds": (
         lambda: table("diamonds", "price"),

@@ -15,7 +15,7 @@ from skhypergrad.adapters.scoring import CRITERIA
 from skhypergrad.adapters.task import Cut, Task, check_weights
 from skhypergrad.adapters.text import Vectorized
 from skhypergrad.bilevel import Implicit, Nesterov, Newton, Preconditioner, losses
-from skhypergrad.bilevel.folds import Parts, Table, cut
+from skhypergrad.bilevel.folds import Folds, Parts, Table, cut
 from skhypergrad.bilevel.matrices import Diagonal
 from skhypergrad.bilevel.models import LinearModel, held_out
 
@@ -54,7 +54,7 @@ class LinearTask(Task):
             unrolled(model, self),
             STEPS,
             folds.keep,
-            CLOSED_FORM if isinstance(folds.data.train.X, Diagonal) else None,
+            through_the_optimum(folds),
         )
 
     def write(self, estimator, weights, dtype) -> None:
@@ -114,6 +114,11 @@ class LinearTask(Task):
             else:
                 tables.append(_scattered(X_train, train, n) + _scattered(X_test, test, n))
         return tables
+
+
+def through_the_optimum(folds: Folds) -> Implicit | None:
+    """The hypergradient that suits the folds, None for the usual one."""
+    return CLOSED_FORM if isinstance(folds.data.train.X, Diagonal) else None
 
 
 def unrolled(model: LinearModel, task: LinearTask) -> Nesterov:

@@ -15,10 +15,9 @@ import jax.numpy as jnp
 import numpy as np
 from sklearn.model_selection import KFold, StratifiedKFold
 from sklearn.utils.class_weight import compute_sample_weight
-from threadpoolctl import threadpool_limits
 
 from skhypergrad.adapters.base import lookup
-from skhypergrad.adapters.linear_task import STEPS, LinearTask, unrolled
+from skhypergrad.adapters.linear_task import STEPS, LinearTask, through_the_optimum, unrolled
 from skhypergrad.adapters.scoring import CRITERIA
 from skhypergrad.adapters.task import Routed
 from skhypergrad.bilevel import Real, Solution, Space, Status, Sweep, losses, tune
@@ -30,7 +29,7 @@ from skhypergrad.bilevel.solution import DERIVATIVES, Interrupted, columns
 from skhypergrad.model_selection.named import method_of, optimizer_of
 from skhypergrad.model_selection.outcome import Outcome
 from skhypergrad.model_selection.rules import standard_error
-from skhypergrad.model_selection.threads import blas_threads
+from skhypergrad.model_selection.threads import blas_threads, limited
 
 # Where many penalties begin that nothing holds back: as strong as loses this share of what the penalty can lose.
 TOO_STRONG = 0.25
@@ -131,7 +130,7 @@ class Setting:
         found: Found | None = None
         interrupt = None
         try:
-            with threadpool_limits(blas_threads(self.X), user_api="blas"):
+            with limited(blas_threads(self.X)):
                 for stage in self._stages():
                     found = stage
         except Stopped as stopped:
@@ -365,7 +364,7 @@ class Posed:
         try:
             solution = tune(
                 self.problem,
-                method_of(setting.method, self.solver, STEPS),
+                method_of(setting.method, self.solver, STEPS, implicit=through_the_optimum(self.folds)),
                 optimizer,
                 space,
                 Grouped(self.folds.data, self.groups, strength * unit),

@@ -17,7 +17,6 @@ from sklearn.exceptions import ConvergenceWarning, FitFailedWarning
 from sklearn.model_selection import ParameterGrid
 from sklearn.utils import check_random_state, get_tags
 from sklearn.utils.parallel import Parallel, delayed
-from threadpoolctl import threadpool_limits
 
 from skhypergrad.adapters._compat import (
     Interval,
@@ -36,7 +35,7 @@ from skhypergrad.model_selection.handover import FixedSplits, Handover
 from skhypergrad.model_selection.named import METHODS, OPTIMIZERS, check_method
 from skhypergrad.model_selection.outcome import Outcome, named, show, trace_of
 from skhypergrad.model_selection.rules import OneStandardError
-from skhypergrad.model_selection.threads import blas_threads
+from skhypergrad.model_selection.threads import blas_threads, limited
 from skhypergrad.model_selection.tuner import Combination, Tuner, tune_apart
 
 # Seconds of searching below which processes cost more than they save: each has to load and compile everything itself.
@@ -302,7 +301,7 @@ class HypergradSearchCV(SearchBase):
         previous = before.get("best_params_") if self.warm_start else None
         self._run = run = _Run(self.estimator, previous or {})
         try:
-            with threadpool_limits(blas_threads(X), user_api="blas"):
+            with limited(blas_threads(X)):
                 super().fit(X, y, **params)
             if self.return_estimator:
                 self._keep_folds(X, y)

@@ -9,7 +9,6 @@ from typing import Any, NamedTuple
 
 import jax
 import numpy as np
-from threadpoolctl import threadpool_limits
 
 from skhypergrad.adapters._compat import num_samples
 from skhypergrad.adapters.base import Adapter, NetworkAdapter
@@ -23,6 +22,7 @@ from skhypergrad.bilevel.space import Real
 from skhypergrad.model_selection.named import is_implicit, method_of, optimizer_of
 from skhypergrad.model_selection.outcome import Outcome, named
 from skhypergrad.model_selection.rules import standard_error
+from skhypergrad.model_selection.threads import limited
 
 # How often the way to the simplest model within one standard error is halved.
 HALVINGS = 8
@@ -325,7 +325,7 @@ def tune_apart(
 
     if deadline is not None and time.time() > deadline:
         return []
-    with threadpool_limits(threads, user_api="blas"):
+    with limited(threads):
         return tuner(step, inits, progress)
 
 

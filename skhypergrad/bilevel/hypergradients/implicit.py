@@ -21,14 +21,12 @@ from jax.flatten_util import ravel_pytree
 from skhypergrad.bilevel.compiling import compiled
 from skhypergrad.bilevel.hypergradients.evidence import Evidence
 from skhypergrad.bilevel.linear_solvers import ConjugateGradient
-from skhypergrad.bilevel.problem import dual_norm, flat_preconditioner, hessian, lowered, rough_hessian
+from skhypergrad.bilevel.problem import dual_norm, flat_preconditioner, hessian, rough_hessian
 from skhypergrad.bilevel.solvers import Newton
 
 # The adjoint is solved to tol**(3/4): the value rests on the inner solve alone, the gradient only steers.
 ADJOINT = 0.75
 # Residuals that rounding may leave, whatever was asked for; and how far a solver may miss its target.
-# What single precision is asked for before double precision takes over.
-ROUGH = 1e-4
 INNER_ROUNDING = 1e-6
 LINEAR_ROUNDING = 1e-6
 SLACK = 10
@@ -98,9 +96,8 @@ class Implicit:
     def step(self, problem, hyper, data, carry, tol=None):
         tol = self.tol if tol is None else tol
         problem = _frozen(problem, hyper, data, carry.params)
-        params, steps, roughly = self._approach(problem, hyper, data, carry, tol)
         params, objective, gradient, steps, products = self._solve(
-            problem, hyper, data, params, steps, carry.reference, tol
+            problem, hyper, data, carry.params, carry.reference, tol
         )
         w, unravel = ravel_pytree(params)
 
@@ -125,7 +122,7 @@ class Implicit:
             linear_residual=adjoint.residual,
             inner_steps=steps,
             linear_steps=adjoint.steps,
-            products=roughly + products + adjoint.steps,
+            products=products + adjoint.steps,
             correction=jnp.abs(correction) / jnp.where(size > 0, size, 1.0),
         )
         hypergradient = jax.tree.map(jnp.subtract, direct, moved)
@@ -154,25 +151,10 @@ class Implicit:
         close = (evidence.inner_residual <= INNER_ROUNDING) | (evidence.correction <= LARGEST_CORRECTION)
         return (inner & linear & close).all()
 
-    def _approach(self, problem, hyper, data, carry, tol):
-        """The solution to single precision, where the data are held in it, its steps and products; else the warm start."""
-        low = problem.lower(data) if problem.lower is not None else None
-        if low is None:
-            return carry.params, jnp.asarray(0), jnp.asarray(0)
-        params, reference = lowered((carry.params, carry.reference))
-        tol = jnp.maximum(tol, ROUGH)
-        some = replace(self, max_steps=self.max_steps // 2)
-        found, _, _, steps, products = some._solve(
-            problem, lowered(hyper), low, params, jnp.asarray(0), reference, tol, least=0
-        )
-        better = (steps > 0) & jnp.all(jnp.isfinite(ravel_pytree(found)[0]))
-        found = jax.tree.map(lambda new, old: jnp.where(better, new.astype(old.dtype), old), found, carry.params)
-        return found, steps, products
-
-    def _solve(self, problem, hyper, data, params, steps, reference, tol, least=1):
+    def _solve(self, problem, hyper, data, params, reference, tol):
         """Step until the residual is below `tol`, the weights no longer move, or the budget is used.
 
-        At least `least` steps: a loose `tol` would else be met by a neighbour's answer, which says nothing about this point.
+        At least once: a loose `tol` would else be met by a neighbour's answer, which says nothing about this point.
         """
 
         def residual(state):
@@ -182,7 +164,7 @@ class Implicit:
 
         def unfinished(loop):
             state, moving, steps = loop
-            return (steps < least) | (~(residual(state) <= tol) & moving & (steps < self.max_steps))
+            return (steps < 1) | (~(residual(state) <= tol) & moving & (steps < self.max_steps))
 
         def advance(loop):
             state, _, steps = loop
@@ -191,7 +173,7 @@ class Implicit:
             return new, jnp.any(before != after), steps + 1
 
         state = self.solver.init(problem, hyper, data, params)
-        state, _, steps = jax.lax.while_loop(unfinished, advance, (state, jnp.asarray(True), steps))
+        state, _, steps = jax.lax.while_loop(unfinished, advance, (state, jnp.asarray(True), jnp.asarray(0)))
         products = getattr(state, "products", jnp.asarray(0))
         return self.solver.params(state), *self._objective(problem, hyper, data, state), steps, products
 

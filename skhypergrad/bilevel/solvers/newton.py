@@ -20,8 +20,11 @@ import jax.numpy as jnp
 from jax.flatten_util import ravel_pytree
 
 from skhypergrad.bilevel.linear_solvers import ConjugateGradient
-from skhypergrad.bilevel.problem import dual_norm, flat_preconditioner, hessian
+from skhypergrad.bilevel.problem import dual_norm, flat_preconditioner, hessian, rough_hessian
 from skhypergrad.bilevel.solvers.line_search import Point, backtrack
+
+# What a direction in single precision is asked for at most.
+ROUGH = 1e-4
 
 
 class NewtonState(NamedTuple):
@@ -66,9 +69,17 @@ class Newton:
 
         gradient = ravel_pytree(state.gradient)[0]
         operator = hessian(problem, state.params, hyper, data)
+        rough = rough_hessian(problem, state.params, hyper, data)
         ratio = dual_norm(operator.precondition, gradient) / jnp.where(state.first > 0, state.first, 1.0)
         eta = jnp.minimum(0.1, jnp.sqrt(ratio))
-        newton = self.linear_solver.solve(operator, -gradient, None, eta)
+        if rough is None:
+            newton = self.linear_solver.solve(operator, -gradient, None, eta)
+        else:
+            # a direction needs few digits: those of the weights are the gradient's, which is exact
+            size = jnp.linalg.norm(gradient)
+            right = (-gradient / jnp.where(size > 0, size, 1.0)).astype(jnp.float32)
+            newton = self.linear_solver.solve(rough, right, None, jnp.maximum(eta, ROUGH).astype(jnp.float32))
+            newton = newton._replace(x=newton.x.astype(gradient.dtype) * size)
         if self.line_search:
             point = backtrack(value_and_grad, Point(w, state.value, gradient), newton.x)
         else:

@@ -12,7 +12,10 @@ from skhypergrad.bilevel.matrices import HostMatrix
 
 
 class Rows(NamedTuple):
-    """X (n_samples, n_features), y (n_samples, n_outputs), weight (n_samples,)."""
+    """X (n_samples, n_features), y (n_samples, n_outputs), weight (n_samples,).
+
+    X of held-out rows is None where they are the training rows with other weights.
+    """
 
     X: Any
     y: Any

@@ -167,23 +167,19 @@ def _numbers(X) -> np.ndarray | None:
 
 def _groups(splits, n: int) -> list[tuple[np.ndarray, set[int]]] | None:
     """Rows that are training rows of the same splits, with their numbers; None for too many, or repeated rows."""
-    member = np.zeros((len(splits), n), np.int64)
-    for k, (train, _) in enumerate(splits):
-        np.add.at(member[k], train, 1)
-    if member.max() > 1:
-        return None
-    code = np.zeros(n, np.int64)
-    for row in member:
-        _, code = np.unique(2 * code + row, return_inverse=True)
-    if code.max() >= GROUPS:
-        return None
+    code, members = np.zeros(n, np.int64), []
+    for train, _ in splits:
+        count = np.zeros(n, np.int64)
+        np.add.at(count, train, 1)
+        _, code = np.unique(2 * code + count, return_inverse=True)
+        if count.max() > 1 or code.max() >= GROUPS:
+            return None
+        members.append(count > 0)
     found = []
     for group in range(code.max() + 1):
         rows = np.flatnonzero(code == group)
-        members = set(np.flatnonzero(member[:, rows[0]]).tolist())
-        if members:
-            found.append((rows, members))
-    return found
+        found.append((rows, {k for k, member in enumerate(members) if member[rows[0]]}))
+    return [(rows, numbers) for rows, numbers in found if numbers]
 
 
 def _fold(estimator, X, y, train, rows: Statistics) -> tuple[Preprocessed, np.ndarray, np.ndarray]:

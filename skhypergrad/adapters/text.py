@@ -23,6 +23,9 @@ from skhypergrad.bilevel.folds import Rescaled
 # The steps that are understood, before the last.
 KINDS: list[list[type]] = [[TfidfVectorizer], [CountVectorizer], [CountVectorizer, TfidfTransformer]]
 
+# Splits up to which a number for every word and split is little beside the table.
+SPLITS = 64
+
 
 class Vectorized(NamedTuple):
     """The folds of a text pipeline: one table with every split's factors.
@@ -50,7 +53,7 @@ def vectorized(estimator, X, y, splits, fit_params) -> Vectorized | None:
 
     None where it does anything else, or where a fold's vocabulary is not a part of that of all rows: then it has to be run.
     """
-    if any(value is not None for value in fit_params.values()):
+    if len(splits) > SPLITS or any(value is not None for value in fit_params.values()):
         return None
     if not any(only_steps(estimator, kinds) for kinds in KINDS) or not _keeps_parts(estimator.steps[0][1]):
         return None

@@ -51,10 +51,9 @@ def cut(table: Table, *, squared: bool, fit_intercept: bool, rotates: bool = Tru
     first = table.X[0] if isinstance(table.X, list) else table.X
     if squared and min(first.shape) <= LARGEST_BASIS:
         return diagonalized(table, fit_intercept)
-    if isinstance(table.X, Affine) and (not fit_intercept or first.shape[0] < first.shape[1]):
-        # what a shift does is then in no intercept, and scales cannot be told apart in a basis of few rows
-        table = table._replace(X=table.X.apart())
-    return _stacked(table, fit_intercept) if isinstance(table.X, list) else _shared(table, fit_intercept)
+    # without an intercept nothing takes a shift up, and a basis of few rows does not tell features apart
+    apart = isinstance(table.X, Affine) and (not fit_intercept or first.shape[0] < first.shape[1])
+    return _stacked(table, fit_intercept) if apart or isinstance(table.X, list) else _shared(table, fit_intercept)
 
 
 def _held(X):
@@ -135,14 +134,19 @@ def _shared(table: Table, fit_intercept: bool) -> Folds:
 def _stacked(table: Table, fit_intercept: bool) -> Folds:
     """Dense rows that differ from fold to fold, each fold rotated on its own."""
     n, y, train_weight, test_weight = _padded_rows(table)
-    features = max(m.shape[1] for m in table.X)
 
     def fold(k):
         train, test = table.train_weight[k], table.test_weight[k]
+        used = (train > 0) | (test > 0)
+        if isinstance(table.X, Affine):
+            X, scale, shift = table.X.X, table.X.scale[k], table.X.shift[k]
+            rows, basis, center = _rotated(X, train, used, fit_intercept, scale, shift)
+            return rows, basis, center * scale + shift
         X = table.X[k].whole()
-        return _rotated(fit_into(X, len(X), features), train, (train > 0) | (test > 0), fit_intercept)
+        return _rotated(fit_into(X, len(X), features), train, used, fit_intercept)
 
-    parts, bases, centers = zip(*in_threads(fold, range(len(table.X))), strict=True)
+    features = table.X.shape[1] if isinstance(table.X, Affine) else max(m.shape[1] for m in table.X)
+    parts, bases, centers = zip(*in_threads(fold, range(len(table.share))), strict=True)
     width = padded(max(part.shape[1] for part in parts))
     X = _held(np.stack([fit_into(part, n, width) for part in parts]))
     data = Fold(train=Rows(X, y, train_weight), test=Rows(None, y, test_weight), to_features=None, **common(table))
@@ -159,9 +163,13 @@ def _plain(table: Table, fit_intercept: bool) -> Folds:
     return Folds(data, _axes(), Restoration(None, center[None], np.zeros((1, y.shape[1]))), fit_intercept)
 
 
-def _centred(X, weight, used, fit_intercept, scale=None):
-    """X without its weighted mean, where an intercept takes that up, times `scale`, and the mean; unused rows are zero."""
-    center = weight @ X / weight.sum() if fit_intercept else np.zeros(X.shape[1])
+def _centred(X, weight, used, fit_intercept, scale=None, shift=None):
+    """X * scale + shift, without its weighted mean where an intercept takes that up; unused rows are zero.
+
+    Besides, what is zero then, in the units of X.
+    """
+    zero = np.zeros(X.shape[1]) if shift is None else -shift / scale
+    center = weight @ X / weight.sum() if fit_intercept else zero
     rows = X - center
     if scale is not None:
         rows *= scale
@@ -170,9 +178,9 @@ def _centred(X, weight, used, fit_intercept, scale=None):
     return rows, center
 
 
-def _rotated(X, weight, used, fit_intercept, scale=None):
-    """X centred, scaled and rotated, with the basis and the mean; a matrix too large to be factorised keeps its own, None."""
-    rows, center = _centred(X, weight, used, fit_intercept, scale)
+def _rotated(X, weight, used, fit_intercept, scale=None, shift=None):
+    """What `_centred` says, rotated, with the basis; a matrix too large to be factorised keeps its own, None."""
+    rows, center = _centred(X, weight, used, fit_intercept, scale, shift)
     if min(X.shape) > LARGEST_BASIS:
         return rows, None, center
     if X.shape[0] >= X.shape[1]:
@@ -182,4 +190,5 @@ def _rotated(X, weight, used, fit_intercept, scale=None):
     d, left = axes_of_rows(rows[used], weight[used] if fit_intercept else None)
     rotated, weights = (np.zeros((len(X), len(d))) for _ in range(2))
     rotated[used], weights[used] = left * d, left / d
-    return rotated, RowCombinations(X, np.ones(len(X)), center, np.ones(X.shape[1]), weights), center
+    scale = np.ones(X.shape[1]) if scale is None else scale
+    return rotated, RowCombinations(X, np.ones(len(X)), center, scale, weights), center

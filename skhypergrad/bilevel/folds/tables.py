@@ -92,10 +92,6 @@ class Affine(NamedTuple):
     def shape(self):
         return self.X.shape
 
-    def apart(self) -> list[Parts]:
-        """A table for each fold."""
-        return [Parts.of(self.X * scale + shift) for scale, shift in zip(self.scale, self.shift, strict=True)]
-
 
 class Rescaled(NamedTuple):
     """Folds whose X are one sparse matrix up to factors of its rows and columns: X_k = diag(rows_k) matrix diag(columns_k).

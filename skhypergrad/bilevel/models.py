@@ -144,7 +144,7 @@ class LinearModel:
         if not isinstance(data.train.X, TwoPrecisions):
             return None
         low = lowered(data)
-        return low._replace(train=low.train._replace(X=low.train.X.rough))
+        return low._replace(train=low.train._replace(X=low.train.X.rough), test=low.test._replace(X=low.test.X.rough))
 
     def _curvature(self, raw, y):
         """Second derivative of each row's loss in each of its raw predictions, (n_samples, n_outputs)."""
@@ -186,8 +186,6 @@ def held_out(model: LinearModel, criterion: Callable) -> Problem:
 
     def outer(params, hyper, data):
         rows = data.test
-        # one array and not two of the same, so that a product of the one is known to be that of the other
-        X = data.train.X if rows.X is None else rows.X
-        return data.share * criterion(model.raw(params, X, data.offset), rows.y, rows.weight, data.variance)
+        return data.share * criterion(model.raw(params, rows.X, data.offset), rows.y, rows.weight, data.variance)
 
     return Problem(inner=model.inner, outer=outer, init=model.init, precondition=model.precondition, lower=model.lower)

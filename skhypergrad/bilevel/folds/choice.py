@@ -85,16 +85,15 @@ def _sparse(table: Table, fit_intercept: bool) -> Folds:
             jnp.asarray(fit_into(f, len(f), size)) for f, size in ((table.X.rows, n), (table.X.columns, width))
         )
         X, axis = RowScaled(rows, ColumnScaled(columns, X)), RowScaled(0, ColumnScaled(0, None))
-    data = Fold(train=Rows(X, y, train_weight), test=Rows(None, y, test_weight), to_features=None, **common(table))
+    data = Fold(train=Rows(X, y, train_weight), test=Rows(X, y, test_weight), to_features=None, **common(table))
     restore = Restoration(basis=None, center=np.zeros((1, features)), y_center=np.zeros((1, y.shape[1])))
     return Folds(data, _axes(rows=axis), restore, fit_intercept, tuple(hosts))
 
 
 def _axes(rows=None, to_features=None) -> Fold:
     """Axes of data with one y for all folds; X is `rows`, None where that is one, too."""
-    return Fold(
-        train=Rows(rows, None, 0), test=Rows(None, None, 0), variance=0, offset=0, to_features=to_features, share=0
-    )
+    part = Rows(rows, None, 0)
+    return Fold(train=part, test=part, variance=0, offset=0, to_features=to_features, share=0)
 
 
 def _shared(table: Table, fit_intercept: bool) -> Folds:
@@ -125,7 +124,7 @@ def _shared(table: Table, fit_intercept: bool) -> Folds:
             to_features = RowScaled(jnp.asarray(ratio), jnp.asarray(fit_into(basis, len(basis), width)))
         center = relation.shift + center * relation.scale
     data = Fold(
-        train=Rows(rows, y, train_weight), test=Rows(None, y, test_weight), to_features=to_features, **common(table)
+        train=Rows(rows, y, train_weight), test=Rows(rows, y, test_weight), to_features=to_features, **common(table)
     )
     restore = Restoration(bases, center, np.zeros((1, y.shape[1])))
     return Folds(data, _axes(to_features=axis), restore, fit_intercept)
@@ -149,7 +148,7 @@ def _stacked(table: Table, fit_intercept: bool) -> Folds:
     parts, bases, centers = zip(*in_threads(fold, range(len(table.share))), strict=True)
     width = padded(max(part.shape[1] for part in parts))
     X = _held(np.stack([fit_into(part, n, width) for part in parts]))
-    data = Fold(train=Rows(X, y, train_weight), test=Rows(None, y, test_weight), to_features=None, **common(table))
+    data = Fold(train=Rows(X, y, train_weight), test=Rows(X, y, test_weight), to_features=None, **common(table))
     restore = Restoration(None if bases[0] is None else bases, np.stack(centers), np.zeros((1, y.shape[1])))
     return Folds(data, _axes(rows=0), restore, fit_intercept)
 
@@ -159,7 +158,7 @@ def _plain(table: Table, fit_intercept: bool) -> Folds:
     n, y, train_weight, test_weight = _padded_rows(table)
     rows, center = _centred(table.X, table.train_weight.sum(axis=0), None, fit_intercept)
     X = jnp.asarray(fit_into(rows, n, padded(rows.shape[1])))
-    data = Fold(train=Rows(X, y, train_weight), test=Rows(None, y, test_weight), to_features=None, **common(table))
+    data = Fold(train=Rows(X, y, train_weight), test=Rows(X, y, test_weight), to_features=None, **common(table))
     return Folds(data, _axes(), Restoration(None, center[None], np.zeros((1, y.shape[1]))), fit_intercept)
 
 

@@ -12,10 +12,7 @@ from skhypergrad.bilevel.matrices import HostMatrix
 
 
 class Rows(NamedTuple):
-    """X (n_samples, n_features), y (n_samples, n_outputs), weight (n_samples,).
-
-    X of held-out rows is None where they are the training rows with other weights.
-    """
+    """X (n_samples, n_features), y (n_samples, n_outputs), weight (n_samples,)."""
 
     X: Any
     y: Any

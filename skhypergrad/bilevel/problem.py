@@ -41,8 +41,8 @@ class Problem:
         The map keeps the precision of v. It decides speed and the norm in which residuals are measured, never the
         solution. None for the identity.
     lower : callable, data -> data in float32 or None, default=None
-        The same data for a first, rough solution and for products with the Hessian that are checked by exact ones; None
-        where the data are too few for that to be faster. It too decides speed, never the solution.
+        The same data for products with the Hessian that are checked by exact gradients and residuals; None where the data
+        are too few for that to be faster. It too decides speed, never the solution.
 
     Notes
     -----

@@ -26,7 +26,7 @@ from skhypergrad.bilevel.grouped import CLASS_WEIGHT, DOWN, UP, Grouped, grouped
 from skhypergrad.bilevel.models import LinearModel
 from skhypergrad.bilevel.optimizers.oracle import is_stationary
 from skhypergrad.bilevel.solution import DERIVATIVES, Interrupted, columns
-from skhypergrad.model_selection.named import method_of, optimizer_of
+from skhypergrad.model_selection.named import is_implicit, method_of, optimizer_of
 from skhypergrad.model_selection.outcome import Outcome
 from skhypergrad.model_selection.rules import standard_error
 from skhypergrad.model_selection.threads import blas_threads, limited
@@ -359,6 +359,7 @@ class Posed:
                 n_starts=starts,
                 max_steps=setting.max_steps,
                 seed=setting.seed,
+                cheap=through_the_optimum(self.folds) is not None and is_implicit(setting.method),
             )
         interrupt = None
         try:

@@ -26,6 +26,9 @@ OPTIMIZERS = ("auto", "lbfgsb", "hoag", "adam")
 ONLINE_STEPS = 10
 
 
+# Of ridge regressions, whose evaluations take less than a millisecond: gaps are divided by four.
+HALVINGS = 2
+
 # Of trainings, each of which takes long and says little of its close neighbours: starts along each of the diagonal and off
 # it, and the resolution on the free scale (a tenth of a learning rate).
 ROUGH_STARTS, RESOLUTION = 5, 0.1
@@ -71,10 +74,12 @@ def method_of(name, solver, steps: int, *, solves: bool = True, implicit=None):
     return Implicit(Newton(ConjugateGradient())) if implicit is None else implicit
 
 
-def optimizer_of(name, space: Space, *, online: bool, n_starts, max_steps: int, seed: int, smooth: bool = True):
+def optimizer_of(
+    name, space: Space, *, online: bool, n_starts, max_steps: int, seed: int, smooth: bool = True, cheap: bool = False
+):
     """The optimizer of that name, for this space; an object is one already.
 
-    What is not `smooth` has fewer starts and a resolution.
+    What is not `smooth` has fewer starts and a resolution; what is `cheap` to evaluate is looked at more closely.
     """
     if not isinstance(name, str):
         return name
@@ -85,7 +90,7 @@ def optimizer_of(name, space: Space, *, online: bool, n_starts, max_steps: int, 
         low, high = space.region()
         return FirstOrder(_adam(float(1.5 * np.max(high - low) / max_steps), max_steps))
     if smooth:
-        return LBFGSB(n_starts=n_starts, seed=seed)
+        return LBFGSB(n_starts=n_starts, halvings=HALVINGS if cheap and n_starts == "auto" else 0, seed=seed)
     return LBFGSB(
         n_starts=ROUGH_STARTS if n_starts == "auto" else n_starts, n_descents=2, resolution=RESOLUTION, seed=seed
     )

@@ -258,6 +258,8 @@ class Posed:
             max_steps=tuner.max_steps,
             seed=tuner.seed,
             smooth=self.step.adapter.solves,
+            # a judge costs more than an evaluation, and looks around for itself
+            cheap=self.cut.implicit is not None and is_implicit(tuner.method) and not self.judged,
         )
         judge = (lambda params: -self.mean_score(params)) if self.judged and tuner.scorer is not None else None
         solution = self.run(optimizer, callback, judge)

@@ -42,6 +42,9 @@ class LBFGSB:
         Points evaluated before the first descent, besides the space's `init`; 1 for that alone. "auto": about one per
         factor of 10 along one coordinate, between 5 and 16; in several dimensions the same along the box's diagonal,
         and as many quasi-random points off it.
+    halvings : int, default=0
+        Along one coordinate, how often the gaps beside the best start are halved before the first descent: for criteria that
+        cost little, among whose starts a narrow basin could be missed.
     n_descents : int, default=3
         Basins descended at most.
     first_step : float, default=1.0
@@ -59,6 +62,7 @@ class LBFGSB:
 
     n_starts: int | str = "auto"
     n_descents: int = 3
+    halvings: int = 0
     first_step: float = 1.0
     coarse_tol: float = 3e-3
     tol: float = 1e-6
@@ -121,6 +125,14 @@ class LBFGSB:
             nearest = min(starts, key=lambda s: np.max(np.abs(s.theta - point)), default=None)
             carry = nearest.answer.carry if nearest is not None and nearest.answer.solved else None
             starts.append(Start(point, oracle(point, carry, self.coarse_tol)))
+        solved = [s for s in starts if s.answer.solved]
+        if len(theta) == 1 and len(solved) > 1 and self.halvings:
+            best = min(solved, key=lambda s: s.answer.value)
+            here, places = best.theta[0], np.unique([s.theta[0] for s in starts])
+            share = np.linspace(0, 1, 2**self.halvings + 1)[1:-1]
+            for end in (*places[places < here][-1:], *places[places > here][:1]):
+                for x in here + share * (end - here):
+                    starts.append(Start(np.array([x]), oracle(np.array([x]), best.answer.carry, self.coarse_tol)))
         return starts
 
     def _descend(

@@ -130,7 +130,9 @@ class LBFGSB:
             best = min(solved, key=lambda s: s.answer.value)
             here, places = best.theta[0], np.unique([s.theta[0] for s in starts])
             share = np.linspace(0, 1, 2**self.halvings + 1)[1:-1]
-            for end in (*places[places < here][-1:], *places[places > here][:1]):
+            # what is closer than a first step is looked at anyway
+            beside = (*places[places < here][-1:], *places[places > here][:1])
+            for end in (end for end in beside if abs(end - here) > self.first_step):
                 for x in here + share * (end - here):
                     starts.append(Start(np.array([x]), oracle(np.array([x]), best.answer.carry, self.coarse_tol)))
         return starts

@@ -16,6 +16,7 @@ from skhypergrad.bilevel import (
     LBFGS,
     LBFGSB,
     Adam,
+    ClosedForm,
     ConjugateGradient,
     Direct,
     FirstOrder,
@@ -48,8 +49,8 @@ CRITERIA = [
     criteria.brier,
 ]
 LINEAR_SOLVERS = [Direct(), ConjugateGradient()]
-# exact where the preconditioner is the inverse, with tests of their own
-SOLVERS_OF_THE_INVERSE = [Preconditioner()]
+# exact where the preconditioner is the inverse of the Hessian, with tests of their own
+SOLVERS_BY_THE_INVERSE, LINEAR_SOLVERS_BY_THE_INVERSE = [ClosedForm()], [Preconditioner()]
 # for well-conditioned matrices, the last up to a largest eigenvalue of 10
 SLOW_LINEAR_SOLVERS = [NormalConjugateGradient(), Neumann(), FixedPoint(0.15)]
 SOLVERS = [Newton(), Newton(Direct()), LBFGS()]

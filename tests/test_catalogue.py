@@ -26,12 +26,15 @@ def strategies_of(module):
         (
             {
                 type(x)
-                for x in catalogue.LINEAR_SOLVERS + catalogue.SLOW_LINEAR_SOLVERS + catalogue.SOLVERS_OF_THE_INVERSE
+                for x in catalogue.LINEAR_SOLVERS
+                + catalogue.SLOW_LINEAR_SOLVERS
+                + catalogue.LINEAR_SOLVERS_BY_THE_INVERSE
             },
             strategies_of(linear_solvers),
         ),
         (
-            {type(x) for x in catalogue.SOLVERS} | {type(make(0.1, 0.5)) for make in catalogue.UNROLLABLE.values()},
+            {type(x) for x in catalogue.SOLVERS + catalogue.SOLVERS_BY_THE_INVERSE}
+            | {type(make(0.1, 0.5)) for make in catalogue.UNROLLABLE.values()},
             strategies_of(solvers),
         ),
         (

@@ -14,7 +14,7 @@ from skhypergrad.adapters.scaling import Scaled
 from skhypergrad.adapters.scoring import CRITERIA
 from skhypergrad.adapters.task import Cut, Task, check_weights
 from skhypergrad.adapters.text import Vectorized
-from skhypergrad.bilevel import Implicit, Nesterov, Newton, Preconditioner, losses
+from skhypergrad.bilevel import ClosedForm, Implicit, Nesterov, Preconditioner, losses
 from skhypergrad.bilevel.folds import Folds, Parts, Table, cut
 from skhypergrad.bilevel.matrices import Diagonal
 from skhypergrad.bilevel.models import LinearModel, held_out
@@ -23,7 +23,7 @@ from skhypergrad.bilevel.models import LinearModel, held_out
 DENSE_CELLS = 1 << 23
 
 # Where the preconditioner is the inverse of the Hessian, which is diagonal and does not change.
-CLOSED_FORM = Implicit(Newton(Preconditioner(), line_search=False), linear_solver=Preconditioner())
+CLOSED_FORM = Implicit(ClosedForm(), linear_solver=Preconditioner())
 
 # Steps of a run that is differentiated, where no method says how many.
 STEPS = 300

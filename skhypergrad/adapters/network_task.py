@@ -6,7 +6,6 @@ from copy import deepcopy
 from typing import Any, ClassVar
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 import scipy.sparse
 from sklearn.utils import check_random_state, shuffle
@@ -88,7 +87,7 @@ class NetworkTask(Task):
             return [[(coef[k], intercept[k]) for coef, intercept in layers] for k in range(len(self.splits))]
 
         with jax.enable_x64(True):
-            data = jax.tree.map(jnp.asarray, data)
+            data = jax.device_put(data)
         return Cut(held_out_rows(model, CRITERIA[criterion]), data, axes, restore, solver, steps)
 
     def write(self, estimator, weights, dtype) -> None:

@@ -9,6 +9,7 @@ so that there are no copies of the table, one for each split. Merging variances:
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable
 from typing import NamedTuple
 
@@ -140,10 +141,10 @@ def scaled(estimator, X, y, splits, fit_params) -> Scaled | None:
         Statistics.merged([part for part, (_, members) in zip(parts, groups, strict=True) if k in members])
         for k in range(len(splits))
     ]
-    folds, scales, shifts = zip(
-        *(_fold(estimator, X, y, train, rows) for (train, _), rows in zip(splits, statistics, strict=True)),
-        strict=True,
-    )
+    # on a few rows, which checks the steps' parameters and makes their attributes; then every split has the right numbers
+    few = splits[0][0][:2]
+    fitted = recorded(estimator).fit(_safe_indexing(X, few), None if y is None else _safe_indexing(y, few))
+    folds, scales, shifts = zip(*(_fold(fitted, rows) for rows in statistics), strict=True)
     return Scaled(Affine(table, np.stack(scales), np.stack(shifts)), list(folds))
 
 
@@ -182,13 +183,10 @@ def _groups(splits, n: int) -> list[tuple[np.ndarray, set[int]]] | None:
     return [(rows, numbers) for rows, numbers in found if numbers]
 
 
-def _fold(estimator, X, y, train, rows: Statistics) -> tuple[Preprocessed, np.ndarray, np.ndarray]:
-    """The fitted pipeline with what it makes of a few rows, and its scale and shift.
-
-    It is fitted on these few, which checks its parameters and makes its attributes, and then told the right numbers.
-    """
-    few = train[:2]
-    pipeline = recorded(estimator).fit(_safe_indexing(X, few), None if y is None else _safe_indexing(y, few))
+def _fold(fitted, rows: Statistics) -> tuple[Preprocessed, np.ndarray, np.ndarray]:
+    """A copy of a fitted pipeline that has seen these rows, with what it made of a few others; its scale and shift."""
+    pipeline = copy.copy(fitted)
+    pipeline.steps = [(name, copy.copy(step)) for name, step in fitted.steps]
     scale, shift = np.ones(len(rows.mean)), np.zeros(len(rows.mean))
     for _, step in pipeline.steps[:-1]:
         if type(step) in SCALERS:

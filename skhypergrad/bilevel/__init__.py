@@ -14,7 +14,7 @@ from skhypergrad.bilevel.models import LinearModel, LinearParams, held_out
 from skhypergrad.bilevel.optimizers import HOAG, LBFGSB, Answer, Budget, FirstOrder, Path, RealTime, Stop, Sweep, Visit
 from skhypergrad.bilevel.problem import Problem
 from skhypergrad.bilevel.solution import Evaluation, Interrupted, Solution, Status
-from skhypergrad.bilevel.solvers import LBFGS, Adam, GradientDescent, Momentum, Nesterov, Newton, Optax
+from skhypergrad.bilevel.solvers import LBFGS, Adam, ClosedForm, GradientDescent, Momentum, Nesterov, Newton, Optax
 from skhypergrad.bilevel.space import Real, Space
 from skhypergrad.bilevel.tune import tune, value_and_hypergrad
 
@@ -25,6 +25,7 @@ __all__ = [
     "Adam",
     "Answer",
     "Budget",
+    "ClosedForm",
     "ConjugateGradient",
     "Direct",
     "Evaluation",

@@ -8,33 +8,40 @@ from typing import Any
 
 import jax
 
-# The newer emitters take half as long again for the loops of a solver, and a third of that is LLVM's higher levels; what they
-# make of them is no faster.
-QUICKLY = {"xla_cpu_use_fusion_emitters": False, "xla_backend_optimization_level": 1}
+# On CPU, LLVM takes most of the time, for each of a solver's many loops. The newer emitters take half as long again; sums of
+# less than some thousand numbers need no tree of loops (larger ones are a library's); neither makes anything faster.
+QUICKLY = {"xla_cpu_use_fusion_emitters": False, "xla_disable_hlo_passes": "tree_reduction_rewriter"}
+
+# What LLVM makes of loops at its higher levels takes a third of the time and is no faster. At level 0 it takes half of what
+# it does at level 1, and loops take twice as long or more: right for programs of matrix products, or that run once.
+EFFORT, LITTLE = 1, 0
 
 
 @functools.cache
-def options() -> dict[str, Any]:
-    """Those of `QUICKLY`, where this version of XLA has them; asked for on first use, since it begins with a backend."""
+def options(effort: int) -> dict[str, Any]:
+    """What is asked of XLA, where this version of it knows all that. On first use, since it begins with a backend."""
+    if jax.default_backend() != "cpu":
+        return {}
+    asked = QUICKLY | {"xla_backend_optimization_level": effort}
     try:
-        jax.jit(lambda: 0, compiler_options=QUICKLY)()
+        jax.jit(lambda: 0, compiler_options=asked)()
     except jax.errors.JaxRuntimeError:
         return {}
-    return QUICKLY
+    return asked
 
 
-def compiled(function: Callable | None = None, **arguments) -> Callable:
+def compiled(function: Callable | None = None, *, effort: int = EFFORT, **arguments) -> Callable:
     """Decorate a function as `jax.jit(function, **arguments)` does.
 
     Within another program, which has options of its own, it is a part of that. `alone()` is the program of its own.
     """
     if function is None:
-        return functools.partial(compiled, **arguments)
+        return functools.partial(compiled, effort=effort, **arguments)
     within = jax.jit(function, **arguments)
 
     @functools.cache
     def alone():
-        return jax.jit(function, compiler_options=options(), **arguments)
+        return jax.jit(function, compiler_options=options(effort), **arguments)
 
     @functools.wraps(function)
     def call(*args, **kwargs):

@@ -97,8 +97,7 @@ class TwoPrecisions:
 
     @classmethod
     def of(cls, X) -> TwoPrecisions:
-        X = jnp.asarray(X)
-        return cls(X, X.astype(jnp.float32))
+        return cls(X, X.astype(np.float32))
 
     @property
     def shape(self):
@@ -179,8 +178,8 @@ class Sparse:
                 (*_padded(host.rows, shape[0], nnz), *_padded(scipy.sparse.csr_array(host.rows.T), shape[1], nnz))
                 for host in hosts
             ]
-            arrays = tuple(jnp.asarray(np.stack(part))[:, None] for part in zip(*blocks, strict=True))
-        return cls(jnp.asarray([[host.key] for host in hosts], jnp.int32), arrays, shape)
+            arrays = tuple(np.stack(part)[:, None] for part in zip(*blocks, strict=True))
+        return cls(np.array([[host.key] for host in hosts], np.int32), arrays, shape)
 
     def __matmul__(self, columns):
         return self._product(columns, transposed=False, squared=False)

@@ -158,6 +158,8 @@ class LinearModel:
             unit = jnp.zeros_like(raw).at[:, output].set(1.0)
             return jax.jvp(slope, (raw,), (unit,))[1][:, output]
 
+        if raw.shape[-1] == 1:
+            return along(0)[:, None]
         # one output after the other: all at once would take memory, and a copy of the code for each compilation time
         return jax.lax.map(along, jnp.arange(raw.shape[-1])).T
 

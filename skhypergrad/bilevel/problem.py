@@ -11,6 +11,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
@@ -66,6 +67,16 @@ class Problem:
     def has_several_objectives(self) -> bool:
         return isinstance(self.outer, tuple)
 
+    @functools.cached_property
+    def value_and_grad(self) -> Callable:
+        """(params, hyper, data) -> value and gradient of `inner`; traced once for all the places of a program that ask."""
+        return jax.jit(jax.value_and_grad(self.inner))
+
+    @functools.cached_property
+    def gradient(self) -> Callable:
+        """(params, hyper, data) -> gradient of `inner`."""
+        return jax.jit(jax.grad(self.inner))
+
 
 class Operator(NamedTuple):
     """A symmetric positive definite matrix: its product with a flat vector, and that of an approximate inverse."""
@@ -79,7 +90,7 @@ def hessian(problem: Problem, params: Any, hyper: dict, data: Any) -> Operator:
     w, unravel = ravel_pytree(params)
 
     def gradient_of(w):
-        return ravel_pytree(jax.grad(problem.inner)(unravel(w), hyper, data))[0]
+        return ravel_pytree(problem.gradient(unravel(w), hyper, data))[0]
 
     return Operator(jax.linearize(gradient_of, w)[1], flat_preconditioner(problem, params, hyper, data))
 

@@ -5,16 +5,16 @@ from __future__ import annotations
 import functools
 import time
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from skhypergrad.bilevel.compiling import compiled
+from skhypergrad.bilevel.compiling import LITTLE, compiled
 from skhypergrad.bilevel.hypergradients import Several
 from skhypergrad.bilevel.optimizers import Answer, Budget, Path, Stop, Visit
-from skhypergrad.bilevel.optimizers.oracle import is_stationary
+from skhypergrad.bilevel.optimizers.oracle import is_stationary, one_by_one
 from skhypergrad.bilevel.problem import Problem
 from skhypergrad.bilevel.solution import Evaluation, Interrupted, Solution, Status
 from skhypergrad.bilevel.space import Real, Space
@@ -24,8 +24,9 @@ from skhypergrad.bilevel.space import Real, Space
 KEPT = 16
 REACH = 1.5
 
-# Moves of an online run in one compiled program.
+# Moves of an online run in one compiled program, and points of a `direct` method.
 CHUNK = 100
+AT_ONCE = 8
 
 # Inner tolerance of the points that only a judge will look at.
 SCOUT = 1e-5
@@ -45,7 +46,7 @@ def _let_go() -> None:
         jax.clear_caches()
 
 
-@compiled(static_argnums=(0, 1))
+@compiled(effort=LITTLE, static_argnums=(0, 1))
 def _start(problem, axes, method, hyper, data):
     def begin(hyper, data):
         # while tracing, so once for each compilation, and with the shapes of one task
@@ -57,13 +58,21 @@ def _start(problem, axes, method, hyper, data):
 
 
 @compiled(static_argnums=(0, 1))
-def _step(problem, axes, method, hyper, data, carry, tol):
+def _step(problem, axes, method, hyper, data, carry, tol, far=None, share=None):
     step = functools.partial(method.step, problem)
+    if far is not None:
+        carry = method.predict(carry, far, share)
     if axes is None:
         return step(hyper, data, carry, tol)
     value, gradient, carry = jax.vmap(step, in_axes=(None, axes, 0, None))(hyper, data, carry, tol)
     mean = functools.partial(jnp.mean, axis=0)
     return mean(value), jax.tree.map(mean, gradient), carry
+
+
+@compiled(effort=LITTLE, static_argnums=(0, 1))
+def _steps(problem, axes, method, hypers, data, carry, tol):
+    """`_step` for many points, (n, ...) each hyperparameter."""
+    return jax.vmap(lambda hyper: _step(problem, axes, method, hyper, data, carry, tol))(hypers)
 
 
 @compiled(static_argnums=(0, 1, 2, 3, 4, 5, 6))
@@ -142,7 +151,7 @@ def value_and_hypergrad(problem: Problem, method: Any, *, task_axes: Any = None)
 
     def evaluate(hyper, data=None):
         hyper = {name: jnp.asarray(value, float) for name, value in hyper.items()}
-        data = jax.tree.map(jnp.asarray, data)
+        data = jax.device_put(data)
         carry = _start(problem, task_axes, method, hyper, data)
         value, gradient, _ = _step(problem, task_axes, method, hyper, data, carry, method.tol)
         return value, gradient
@@ -226,7 +235,7 @@ def tune(
     restart = method.restarts if restart is None else restart
     _let_go()
     with jax.enable_x64(True):
-        search = _Search(problem, method, space, jax.tree.map(jnp.asarray, data), task_axes, restart, judge, callback)
+        search = _Search(problem, method, space, jax.device_put(data), task_axes, restart, judge, callback)
         try:
             budget = Budget(max_steps, tol, float(method.tol))
             status = optimizer.minimize(search, space.init(), space.region(), budget)
@@ -250,6 +259,18 @@ def _check_optimizer(problem, optimizer, space):
         )
 
 
+class Guess(NamedTuple):
+    """Where an evaluation begins: on the line from a carry to another, `share` of the way; None where there is no line."""
+
+    near: Any
+    far: Any
+    share: Any
+
+
+def _floats(hyper: Mapping) -> dict[str, np.ndarray]:
+    return {name: np.asarray(value, float) for name, value in hyper.items()}
+
+
 class _Search:
     """The oracle of one `tune`, and its record: evaluates, remembers, verifies."""
 
@@ -259,36 +280,58 @@ class _Search:
         self.judge, self.callback = judge, callback
         self.trace: list[Evaluation] = []
         # an unrolled run that goes on: what a point answers depends on when it is asked
-        self.online = method.restarts and not restart
+        self.online = method.restarts and not restart and not method.direct
         self.carries: dict[bytes, Any] = {}
         # by the number of the evaluation
         self.params: dict[int, Any] = {}
         self.began = time.perf_counter()
-        hyper = self._array(space.hyper(space.init()))
-        self.fresh = _start(problem, axes, method, hyper, data)
-
-    @staticmethod
-    def _array(hyper):
-        return {name: jnp.asarray(value, jnp.float64) for name, value in hyper.items()}
+        self.fresh = _start(problem, axes, method, _floats(space.hyper(space.init())), data)
 
     def __call__(self, theta, carry, tol) -> Answer:
         """Evaluate at theta; what fails is repeated from the starting weights, and what fails coarsely at full accuracy."""
         warm = carry is not None and not self.restart
-        guess = self._guess(theta, carry) if warm else self.fresh
-        answer = self._evaluate(theta, guess, tol, "warm" if warm else "cold")
+        guess, reason = (self._guess(theta, carry), "warm") if warm else (self._cold, "cold")
+        answer = self._evaluate(theta, guess, tol, reason)
         if warm and not answer.solved and not self.online:
-            answer = self._evaluate(theta, self.fresh, tol, "cold")
+            answer = self._evaluate(theta, self._cold, tol, "cold")
         if tol > self.method.tol and not answer.solved:
-            answer = self._evaluate(theta, self.fresh, self.method.tol, "refined")
+            answer = self._evaluate(theta, self._cold, self.method.tol, "refined")
         return answer
 
-    def _evaluate(self, theta, carry, tol, reason) -> Answer:
-        hyper = self.space.hyper(theta)
-        value, gradient, carry = _step(
-            self.problem, self.axes, self.method, self._array(hyper), self.data, carry, jnp.asarray(tol, jnp.float64)
-        )
+    def together(self, thetas, tol) -> list[Answer]:
+        """What `__call__` says of each; a direct method is asked for many at once."""
+        if not self.method.direct:
+            return one_by_one(self, thetas, tol)
+        answers: list[Answer] = []
+        for i in range(0, len(thetas), AT_ONCE):
+            batch = thetas[i : i + AT_ONCE]
+            for theta, found in zip(batch, self._values(batch, tol), strict=True):
+                answer = self._answer(theta, found, tol, "cold")
+                answers.append(answer if answer.solved else self(theta, None, tol))
+        return answers
+
+    def _evaluate(self, theta, guess: Guess, tol, reason) -> Answer:
+        if self.method.direct:
+            (found,) = self._values([theta], tol)
+            return self._answer(theta, found, tol, reason)
+        hyper = _floats(self.space.hyper(theta))
+        found = _step(self.problem, self.axes, self.method, hyper, self.data, guess.near, np.float64(tol), *guess[1:])
+        return self._answer(theta, found, tol, reason)
+
+    def _values(self, thetas, tol) -> list:
+        """Value, gradient and carry at `AT_ONCE` points at most, on the host; the program is the same for fewer."""
+        hypers = [_floats(self.space.hyper(theta)) for theta in thetas]
+        hypers += hypers[-1:] * (AT_ONCE - len(hypers))
+        stacked = {name: np.stack([hyper[name] for hyper in hypers]) for name in hypers[0]}
+        found = _steps(self.problem, self.axes, self.method, stacked, self.data, self.fresh, np.float64(tol))
+        leaves, structure = jax.tree.flatten(jax.device_get(found))
+        return [jax.tree.unflatten(structure, [leaf[i] for leaf in leaves]) for i in range(len(thetas))]
+
+    def _answer(self, theta, found, tol, reason) -> Answer:
+        """The value, gradient and carry that were found at theta, checked, judged, recorded and remembered."""
+        value, gradient, carry = found
         value, gradient, evidence = jax.device_get((value, gradient, carry.evidence))
-        value, gradient = float(value), self.space.pull_back(gradient, hyper)
+        value, gradient = float(value), self.space.pull_back(gradient, self.space.hyper(theta))
         finite = np.isfinite(value) and np.all(np.isfinite(gradient))
         solved = bool(finite and self.method.trusts(evidence, tol))
         if solved and not self.restart and not self.online:
@@ -307,7 +350,8 @@ class _Search:
 
     def follow(self, rule, theta, memory, carry, tol, steps) -> Path:
         """Moves of a rule: as many as may pass unseen, which is one where every evaluation begins anew or is judged."""
-        length = 1 if self.restart or self.judge is not None else CHUNK
+        alone = self.judge is not None or (self.restart and not self.method.direct)
+        length = 1 if alone else CHUNK
         steps = min(steps, length)
         carry, began = self.fresh if carry is None else carry, time.perf_counter() - self.began
         (theta, memory, carry, best), answers = _follow(
@@ -369,36 +413,38 @@ class _Search:
                 return
             best = min(solved, key=lambda e: e.rank).theta[0]
             places = np.unique([e.theta[0] for e in solved])
-            for side in (places[places < best][-1:], places[places > best][:1]):
-                for end in side:
-                    for theta in np.linspace(best, end, 5)[1:-1]:
-                        self(np.array([theta]), self._near([theta]), SCOUT)
+            ends = (*places[places < best][-1:], *places[places > best][:1])
+            self.together([np.array([theta]) for end in ends for theta in np.linspace(best, end, 5)[1:-1]], SCOUT)
 
     def _nearest(self, theta) -> list[np.ndarray]:
         """Where solutions are kept, the nearest first."""
         return sorted((np.frombuffer(key) for key in self.carries), key=lambda x: np.max(np.abs(x - theta)))
 
-    def _near(self, theta):
-        """The carry of the nearest kept solution, else the starting weights'."""
-        places = self._nearest(np.asarray(theta, float))
-        return self._guess(theta, self.carries[places[0].tobytes()]) if places else self.fresh
+    @property
+    def _cold(self) -> Guess:
+        return self._guess(None, self.fresh)
 
-    def _guess(self, theta, carry):
+    def _near(self, theta) -> Guess:
+        """What the nearest kept solutions predict, else the starting weights."""
+        return self._guess(theta, self.fresh)
+
+    def _guess(self, theta, carry) -> Guess:
         """`carry`, or what the nearest kept solutions predict where the method can tell.
 
         Along one coordinate two of them do so by a straight line; it saves a Newton step or two.
         """
-        if not hasattr(self.method, "predict") or not self.carries:
-            return carry
+        if not hasattr(self.method, "predict"):
+            return Guess(carry, None, None)
+        if theta is None or not self.carries:
+            return Guess(carry, carry, np.float64(0.0))
         theta = np.asarray(theta, float)
         places = self._nearest(theta)
         near = self.carries[places[0].tobytes()]
-        if len(theta) > 1 or len(places) == 1:
-            return near
-        share = (theta[0] - places[0][0]) / (places[1][0] - places[0][0])
-        if share == 0 or abs(share) > REACH:
-            return near
-        return self.method.predict(near, self.carries[places[1].tobytes()], share)
+        if len(theta) == 1 and len(places) > 1:
+            share = (theta[0] - places[0][0]) / (places[1][0] - places[0][0])
+            if abs(share) <= REACH:
+                return Guess(near, self.carries[places[1].tobytes()], share)
+        return Guess(near, near, np.float64(0.0))
 
     def conclude(self, status: Status, tol: float, hurry: bool = False) -> Solution:
         """The best point, evaluated once more at the method's own tolerance; the next best where that refutes it.

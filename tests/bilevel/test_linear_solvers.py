@@ -7,14 +7,17 @@ import numpy as np
 import pytest
 
 from skhypergrad.bilevel import (
+    ClosedForm,
     ConjugateGradient,
     Direct,
     FixedPoint,
+    Implicit,
     Neumann,
-    Newton,
     NormalConjugateGradient,
     Preconditioner,
     Problem,
+    Reverse,
+    value_and_hypergrad,
 )
 from skhypergrad.bilevel.problem import Operator
 
@@ -186,13 +189,17 @@ def test_the_preconditioner_solves_where_it_is_the_inverse_and_says_so_where_not
     assert wrong.residual == pytest.approx(0.1)
 
 
-def test_newton_without_a_line_search_takes_whole_steps():
+def test_a_closed_form_is_one_step_from_anywhere():
     problem = Problem(
-        inner=lambda w, hyper, data: jnp.sum(data * (w - 1.0) ** 2) / 2,
-        outer=lambda w, hyper, data: 0.0,
-        init=lambda hyper, data: jnp.zeros(3),
-        precondition=lambda w, hyper, data: lambda v: v / data,
+        inner=lambda w, hyper, data: jnp.sum((data + hyper["alpha"]) * w**2) / 2 - jnp.sum(w),
+        outer=lambda w, hyper, data: jnp.sum((w - 0.3) ** 2),
+        init=lambda hyper, data: jnp.array([0.0, 9.0, -5.0]),
+        precondition=lambda w, hyper, data: lambda v: v / (data + hyper["alpha"]),
     )
-    solver, data = Newton(Preconditioner(), line_search=False), jnp.array([1.0, 10.0, 1e4])
-    state = solver.step(problem, {}, data, solver.init(problem, {}, data, jnp.zeros(3)))
-    np.testing.assert_allclose(solver.params(state), 1.0, rtol=1e-6)
+    data, hyper = jnp.array([1.0, 10.0, 1e4]), {"alpha": 0.5}
+    optimum = 1 / (np.array(data) + 0.5)
+    slope = np.sum(-2 * (optimum - 0.3) * optimum**2)
+    for method in (Implicit(ClosedForm(), linear_solver=Preconditioner()), Reverse(ClosedForm(), steps=1)):
+        with jax.enable_x64(True):
+            value, gradient = value_and_hypergrad(problem, method)(hyper, data)
+        np.testing.assert_allclose([value, gradient["alpha"]], [np.sum((optimum - 0.3) ** 2), slope], rtol=1e-6)

@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 import scipy.sparse
 
@@ -31,7 +30,7 @@ MANY_CELLS = 1 << 22
 
 
 def cut(table: Table, *, squared: bool, fit_intercept: bool, rotates: bool = True) -> Folds:
-    """Choose the representation of the folds: diagonalized, rotated or, for sparse X, as they are.
+    """Choose the representation of the folds, and bring them to the device.
 
     Parameters
     ----------
@@ -42,6 +41,13 @@ def cut(table: Table, *, squared: bool, fit_intercept: bool, rotates: bool = Tru
     rotates : bool, default=True
         Whether a change of basis does no harm. False where the penalty tells features apart; X is one matrix then.
     """
+    folds = _represented(table, squared, fit_intercept, rotates)
+    # at once, and not by jnp.asarray, which compiles a program for every shape
+    return folds._replace(data=jax.device_put(folds.data))
+
+
+def _represented(table: Table, squared: bool, fit_intercept: bool, rotates: bool) -> Folds:
+    """Diagonalized, rotated or, for sparse X and where that would do harm, as they are."""
     if isinstance(table.X, Rescaled) or scipy.sparse.issparse(table.X[0] if isinstance(table.X, list) else table.X):
         return _sparse(table, fit_intercept)
     if not rotates:
@@ -58,15 +64,15 @@ def cut(table: Table, *, squared: bool, fit_intercept: bool, rotates: bool = Tru
 
 def _held(X):
     """Dense rows as the engine holds them: in two precisions where products are what costs."""
-    return TwoPrecisions.of(X) if X.shape[-2] * X.shape[-1] >= MANY_CELLS else jnp.asarray(X)
+    return TwoPrecisions.of(X) if X.shape[-2] * X.shape[-1] >= MANY_CELLS else X
 
 
 def _padded_rows(table: Table) -> tuple[int, Any, Any, Any]:
-    """The padded number of rows, and y and both weights brought to it, on the device."""
+    """The padded number of rows, and y and both weights brought to it."""
     n, outputs = table.y.shape
     size = padded(n)
-    train, test = (jnp.asarray(fit_into(w, len(w), size)) for w in (table.train_weight, table.test_weight))
-    return size, jnp.asarray(fit_into(table.y, size, outputs)), train, test
+    train, test = (fit_into(w, len(w), size) for w in (table.train_weight, table.test_weight))
+    return size, fit_into(table.y, size, outputs), train, test
 
 
 def _sparse(table: Table, fit_intercept: bool) -> Folds:
@@ -81,9 +87,7 @@ def _sparse(table: Table, fit_intercept: bool) -> Folds:
     if not stacked:
         X = jax.tree.map(lambda part: part[0], X)
     if rescaled:
-        rows, columns = (
-            jnp.asarray(fit_into(f, len(f), size)) for f, size in ((table.X.rows, n), (table.X.columns, width))
-        )
+        rows, columns = (fit_into(f, len(f), size) for f, size in ((table.X.rows, n), (table.X.columns, width)))
         X, axis = RowScaled(rows, ColumnScaled(columns, X)), RowScaled(0, ColumnScaled(0, None))
     data = Fold(train=Rows(X, y, train_weight), test=Rows(X, y, test_weight), to_features=None, **common(table))
     restore = Restoration(basis=None, center=np.zeros((1, features)), y_center=np.zeros((1, y.shape[1])))
@@ -118,10 +122,10 @@ def _shared(table: Table, fit_intercept: bool) -> Folds:
         ratio, width = common_scale / relation.scale, rows.shape[1]
         if basis is None:
             bases, axis = list(map(Diagonal, ratio)), Diagonal(0)
-            to_features = Diagonal(jnp.asarray(fit_into(ratio, len(ratio), width)))
+            to_features = Diagonal(fit_into(ratio, len(ratio), width))
         else:
             bases, axis = list(ratio[:, :, None] * basis), RowScaled(0, None)
-            to_features = RowScaled(jnp.asarray(ratio), jnp.asarray(fit_into(basis, len(basis), width)))
+            to_features = RowScaled(ratio, fit_into(basis, len(basis), width))
         center = relation.shift + center * relation.scale
     data = Fold(
         train=Rows(rows, y, train_weight), test=Rows(rows, y, test_weight), to_features=to_features, **common(table)
@@ -157,7 +161,7 @@ def _plain(table: Table, fit_intercept: bool) -> Folds:
     """Dense rows held once in their own features, centred."""
     n, y, train_weight, test_weight = _padded_rows(table)
     rows, center = _centred(table.X, table.train_weight.sum(axis=0), None, fit_intercept)
-    X = jnp.asarray(fit_into(rows, n, padded(rows.shape[1])))
+    X = fit_into(rows, n, padded(rows.shape[1]))
     data = Fold(train=Rows(X, y, train_weight), test=Rows(X, y, test_weight), to_features=None, **common(table))
     return Folds(data, _axes(), Restoration(None, center[None], np.zeros((1, y.shape[1]))), fit_intercept)
 

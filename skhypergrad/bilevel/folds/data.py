@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple
 
-import jax.numpy as jnp
 import numpy as np
 
 from skhypergrad.bilevel.folds.tables import Table
@@ -114,9 +113,9 @@ def common(table: Table) -> dict:
     mean = weight @ table.y
     variance = np.stack([w @ (table.y - m) ** 2 for w, m in zip(weight, mean, strict=True)])
     return {
-        "variance": jnp.asarray(variance),
-        "offset": jnp.asarray(table.offset),
-        "share": jnp.asarray(table.share),
+        "variance": variance,
+        "offset": np.asarray(table.offset),
+        "share": np.asarray(table.share),
     }
 
 

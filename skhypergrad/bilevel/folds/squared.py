@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any, NamedTuple
 
-import jax.numpy as jnp
 import numpy as np
 
 from skhypergrad.bilevel.folds.data import Fold, Folds, Restoration, RowCombinations, Rows, common, fit_into, padded
@@ -188,9 +187,9 @@ def diagonalized(table: Table, fit_intercept: bool) -> Folds:
     folds = in_threads(fold, range(len(table.share)))
     axes, targets, bases, held, centers, y_centers = zip(*folds, strict=True)
     directions, outputs = padded(max(map(len, axes))), table.y.shape[1]
-    d = jnp.asarray(np.stack([fit_into(part, directions) for part in axes]))
-    c = jnp.asarray(np.stack([fit_into(part, directions, outputs) for part in targets]))
-    train, test = Rows(Diagonal(d), c, jnp.ones(d.shape)), _test_rows(held, directions)
+    d = np.stack([fit_into(part, directions) for part in axes])
+    c = np.stack([fit_into(part, directions, outputs) for part in targets])
+    train, test = Rows(Diagonal(d), c, np.ones(d.shape)), _test_rows(held, directions)
     center = np.stack([fit_into(part, source.n_features()) for part in centers])
     restore = Restoration(bases, center, np.stack(y_centers))
     return Folds(Fold(train=train, test=test, to_features=None, **common(table)), _apart(), restore, False)
@@ -210,7 +209,7 @@ def condensed(table: Table, fit_intercept: bool) -> Folds:
     size, width = padded(max(map(len, train_rows))), padded(features)
     X = np.stack([fit_into(rows[:, :features], size, width) for rows in train_rows])
     y = np.stack([fit_into(rows[:, features:], size, outputs) for rows in train_rows])
-    train = Rows(jnp.asarray(X), jnp.asarray(y), jnp.ones(X.shape[:2]))
+    train = Rows(X, y, np.ones(X.shape[:2]))
     data = Fold(train=train, test=_test_rows(held, width), to_features=None, **common(table))
     return Folds(data, _apart(), Restoration(None, np.stack(centers), np.stack(y_centers)), fit_intercept=False)
 
@@ -224,9 +223,9 @@ def _test_rows(held: Iterable[Part], width: int) -> Rows:
     weights, X, y = zip(*held, strict=True)
     size, outputs = padded(max(map(len, X))), y[0].shape[1]
     return Rows(
-        jnp.asarray(np.stack([fit_into(part, size, width) for part in X])),
-        jnp.asarray(np.stack([fit_into(part, size, outputs) for part in y])),
-        jnp.asarray(np.stack([fit_into(part, size) for part in weights])),
+        np.stack([fit_into(part, size, width) for part in X]),
+        np.stack([fit_into(part, size, outputs) for part in y]),
+        np.stack([fit_into(part, size) for part in weights]),
     )
 
 

@@ -18,7 +18,6 @@ import jax
 import jax.numpy as jnp
 from jax.flatten_util import ravel_pytree
 
-from skhypergrad.bilevel.compiling import compiled
 from skhypergrad.bilevel.hypergradients.evidence import Evidence
 from skhypergrad.bilevel.linear_solvers import ConjugateGradient
 from skhypergrad.bilevel.problem import dual_norm, flat_preconditioner, hessian, rough_hessian
@@ -32,11 +31,6 @@ LINEAR_ROUNDING = 1e-6
 SLACK = 10
 # A coarse value that its correction changes by more than this share is no value: the correction is a first-order one.
 LARGEST_CORRECTION = 0.5
-
-
-@compiled
-def _on_the_line(near, far, share):
-    return jax.tree.map(lambda a, b: a + share * (b - a), near, far)
 
 
 class ImplicitCarry(NamedTuple):
@@ -79,11 +73,18 @@ class Implicit:
     max_steps: int = 200
     linear_solver: Any = field(default_factory=ConjugateGradient)
 
-    restarts: ClassVar[bool] = False
+    @property
+    def direct(self) -> bool:
+        """Whether the answer does not depend on where the solver begins, so that many points may be asked at once."""
+        return getattr(self.solver, "direct", False)
+
+    @property
+    def restarts(self) -> bool:
+        return self.direct
 
     def init(self, problem, hyper, data) -> ImplicitCarry:
         params = problem.init(hyper, data)
-        reference = ravel_pytree(jax.grad(problem.inner)(params, hyper, data))[0]
+        reference = ravel_pytree(problem.gradient(params, hyper, data))[0]
         nothing = jnp.zeros((), reference.dtype)
         return ImplicitCarry(
             params=params,
@@ -102,7 +103,7 @@ class Implicit:
         w, unravel = ravel_pytree(params)
 
         def gradient_of(w, hyper):
-            return ravel_pytree(jax.grad(problem.inner)(unravel(w), hyper, data))[0]
+            return ravel_pytree(problem.gradient(unravel(w), hyper, data))[0]
 
         operator = hessian(problem, params, hyper, data)
 
@@ -130,11 +131,11 @@ class Implicit:
         return value, hypergradient, new
 
     def predict(self, near, far, share):
-        """A carry for a point on the line from `near` to `far`, `share` of the way along it or beyond.
+        """A carry for a point on the line from `near` to `far`, `share` of the way along it or beyond; traceable.
 
         The adjoint is taken as it is: it is known to a per cent or so, and a line would magnify that.
         """
-        return near._replace(params=_on_the_line(near.params, far.params, share))
+        return near._replace(params=jax.tree.map(lambda a, b: a + share * (b - a), near.params, far.params))
 
     def visible(self, problem, hyper, data):
         """What a hyperparameter must enter to have a derivative: the objectives, not the starting weights."""
@@ -172,8 +173,11 @@ class Implicit:
             before, after = (ravel_pytree(self.solver.params(s))[0] for s in (state, new))
             return new, jnp.any(before != after), steps + 1
 
-        state = self.solver.init(problem, hyper, data, params)
-        state, _, steps = jax.lax.while_loop(unfinished, advance, (state, jnp.asarray(True), jnp.asarray(0)))
+        state, steps = self.solver.init(problem, hyper, data, params), jnp.asarray(0)
+        if self.direct:
+            state, _, steps = advance((state, True, steps))
+        else:
+            state, _, steps = jax.lax.while_loop(unfinished, advance, (state, jnp.asarray(True), steps))
         products = getattr(state, "products", jnp.asarray(0))
         return self.solver.params(state), *self._objective(problem, hyper, data, state), steps, products
 
@@ -181,7 +185,7 @@ class Implicit:
         """The inner objective and its flat gradient, which some solvers have at hand."""
         if hasattr(state, "gradient"):
             return state.value, ravel_pytree(state.gradient)[0]
-        value, gradient = jax.value_and_grad(problem.inner)(self.solver.params(state), hyper, data)
+        value, gradient = problem.value_and_grad(self.solver.params(state), hyper, data)
         return value, ravel_pytree(gradient)[0]
 
 

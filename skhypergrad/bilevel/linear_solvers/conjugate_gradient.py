@@ -42,40 +42,39 @@ class ConjugateGradient:
     def solve(self, operator, b, x0, tol, rough=None) -> LinearSolution:
         """Iterate from `x0`, None for zero, until the residual, in the preconditioner's metric, is `tol` times that of b."""
         size = dual_norm(operator.precondition, b)
-        if x0 is None:
-            x0, r = jnp.zeros_like(b), b
-        else:
-            x0 = jnp.where(size > 0, x0, 0.0)
-            r = b - operator.product(x0)
-        if rough is not None:
-            return self._refine(operator, rough, b, x0, r, tol * size)
-        d, steps = _iterate(operator, r, tol * size, self.max_steps)
-        return verified(operator, b, x0 + d, steps)
+        if x0 is None and rough is None:
+            return verified(operator, b, *_iterate(operator, b, tol * size, self.max_steps))
+        x0 = jnp.zeros_like(b) if x0 is None else jnp.where(size > 0, x0, 0.0)
+        return self._refine(operator, rough, b, x0, tol * size)
 
-    def _refine(self, operator, rough, b, x, r, target) -> LinearSolution:
-        """Rounds with the rough operator as long as they help, then with the exact one."""
+    def _refine(self, operator, rough, b, x, target) -> LinearSolution:
+        """Rounds with the rough operator as long as they help, then with the exact one.
+
+        A round begins with the residual, which is what the last one ends with: the program has one product for both.
+        """
 
         def unfinished(state):
-            _, _, norm, steps, _, rounds = state
-            return (norm > target) & (steps < self.max_steps) & (rounds < ROUNDS)
+            return ~state[-1]
 
         def round_(state):
-            x, r, norm, steps, exact, rounds = state
-            left = self.max_steps - steps
-            goal = 0.9 * target / norm
-            low, used = _iterate(rough, (r / norm).astype(jnp.float32), jnp.maximum(goal, ROUGH), ~exact * left)
-            low = jnp.where(jnp.all(jnp.isfinite(low)), low, 0.0).astype(r.dtype) * norm
-            high, more = _iterate(operator, r, 0.9 * target, exact * left)
-            x = x + low + high
+            x, _, norm, steps, exact, rounds, _ = state
             r = b - operator.product(x)
             new = dual_norm(operator.precondition, r)
+            goal = 0.9 * target / new
             # written so that NaN ends the rounds
-            stuck = ~(new <= jnp.maximum(PROGRESS, 2 * goal) * norm)
-            rounds = jnp.where(stuck & exact, ROUNDS, rounds + 1)
-            return x, r, new, steps + used + more, exact | stuck, rounds
+            stuck = ~(new <= jnp.maximum(PROGRESS, 2 * jnp.minimum(0.9 * target / norm, 1.0)) * norm)
+            over = ~(new > target) | (stuck & exact) | (steps >= self.max_steps) | (rounds >= ROUNDS)
+            exact = exact | stuck
+            left = jnp.where(over, 0, self.max_steps - steps)
+            if rough is not None:
+                low, used = _iterate(rough, (r / new).astype(jnp.float32), jnp.maximum(goal, ROUGH), ~exact * left)
+                x = x + jnp.where(jnp.all(jnp.isfinite(low)), low, 0.0).astype(r.dtype) * new
+                steps = steps + used
+            high, used = _iterate(operator, r, 0.9 * target, exact * left)
+            return x + high, r, new, steps + used, exact, rounds + 1, over
 
-        start = (x, r, dual_norm(operator.precondition, r), jnp.asarray(0), jnp.asarray(False), jnp.asarray(0))
-        x, r, _, steps, _, _ = jax.lax.while_loop(unfinished, round_, start)
+        start = (x, b, jnp.full_like(target, jnp.inf), jnp.asarray(0), jnp.asarray(rough is None), jnp.asarray(0))
+        x, r, _, steps, *_ = jax.lax.while_loop(unfinished, round_, (*start, jnp.asarray(False)))
         return verified(operator, b, x, steps, left=r)
 
 

@@ -1,6 +1,7 @@
 """Outer optimizers: they see an oracle on the free scale, never a problem.
 
     minimize(oracle, theta, region, budget) -> Status        oracle(theta, carry, tol) -> Answer
+                                                             oracle.together(thetas, tol) -> Answers
                                                              oracle.follow(rule, theta, ...) -> Path
 
 The oracle records every evaluation; the point that is returned is chosen from that record by `tune`.

@@ -22,7 +22,7 @@ import scipy.optimize
 from scipy.stats import qmc
 
 from skhypergrad.bilevel.optimizers import line
-from skhypergrad.bilevel.optimizers.oracle import BACKTRACKS, Answer, Budget, is_done, scale_of
+from skhypergrad.bilevel.optimizers.oracle import BACKTRACKS, Answer, Budget, ask, is_done, scale_of
 from skhypergrad.bilevel.region import Region
 from skhypergrad.bilevel.solution import Status
 
@@ -120,11 +120,8 @@ class LBFGSB:
         return min(self.tol, 10 * budget.tol**1.75)
 
     def _evaluate_starts(self, oracle, theta, region) -> list[Start]:
-        starts: list[Start] = []
-        for point in start_points(theta, region, self.n_starts, self.seed):
-            nearest = min(starts, key=lambda s: np.max(np.abs(s.theta - point)), default=None)
-            carry = nearest.answer.carry if nearest is not None and nearest.answer.solved else None
-            starts.append(Start(point, oracle(point, carry, self.coarse_tol)))
+        points = start_points(theta, region, self.n_starts, self.seed)
+        starts = [Start(*pair) for pair in zip(points, ask(oracle, points, self.coarse_tol), strict=True)]
         solved = [s for s in starts if s.answer.solved]
         if len(theta) == 1 and len(solved) > 1 and self.halvings:
             best = min(solved, key=lambda s: s.answer.value)
@@ -132,9 +129,9 @@ class LBFGSB:
             share = np.linspace(0, 1, 2**self.halvings + 1)[1:-1]
             # what is closer than a first step is looked at anyway
             beside = (*places[places < here][-1:], *places[places > here][:1])
-            for end in (end for end in beside if abs(end - here) > self.first_step):
-                for x in here + share * (end - here):
-                    starts.append(Start(np.array([x]), oracle(np.array([x]), best.answer.carry, self.coarse_tol)))
+            gaps = [here + share * (end - here) for end in beside if abs(end - here) > self.first_step]
+            points = np.reshape(gaps, (-1, 1))
+            starts += [Start(*pair) for pair in zip(points, ask(oracle, points, self.coarse_tol), strict=True)]
         return starts
 
     def _descend(

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import functools
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from skhypergrad.bilevel.region import Region
 from skhypergrad.bilevel.solution import Status
+
+# Answers among which the nearest one is looked for.
+RECENT = 16
 
 
 class Answer(NamedTuple):
@@ -24,6 +28,21 @@ class Answer(NamedTuple):
     gradient: np.ndarray
     carry: Any
     solved: bool
+
+
+def ask(oracle, points, tol) -> list[Answer]:
+    """Answers at several points: together where the oracle can, else one by one."""
+    return (oracle.together if hasattr(oracle, "together") else functools.partial(one_by_one, oracle))(points, tol)
+
+
+def one_by_one(oracle, points, tol) -> list[Answer]:
+    """Answers at several points, each begun at the nearest one before that was solved."""
+    places, answers = np.asarray(points, float), list[Answer]()
+    for i, point in enumerate(places):
+        known = [j for j in range(max(i - RECENT, 0), i) if answers[j].solved]
+        nearest = min(known, key=lambda j: np.max(np.abs(places[j] - point)), default=None)
+        answers.append(oracle(point, None if nearest is None else answers[nearest].carry, tol))
+    return answers
 
 
 class Visit(NamedTuple):

@@ -11,7 +11,7 @@ from typing import ClassVar
 
 import numpy as np
 
-from skhypergrad.bilevel.optimizers.oracle import Budget
+from skhypergrad.bilevel.optimizers.oracle import Budget, ask
 from skhypergrad.bilevel.region import Region
 from skhypergrad.bilevel.solution import Status
 
@@ -41,11 +41,8 @@ class Sweep:
     needs_descent: ClassVar[bool] = False
 
     def minimize(self, oracle, theta, region: Region, budget: Budget) -> Status:
-        last = None
-        for point in self._places(theta, region):
-            answer = oracle(point, None if last is None else last.carry, max(self.tol, budget.inner_tol))
-            last = answer if answer.solved else last
-        return Status.inner_failed if last is None else Status.swept
+        answers = ask(oracle, self._places(theta, region), max(self.tol, budget.inner_tol))
+        return Status.swept if any(answer.solved for answer in answers) else Status.inner_failed
 
     def _places(self, theta, region: Region):
         """The points, neighbours one after another."""

@@ -48,7 +48,7 @@ class LBFGS:
     unrollable: ClassVar[bool] = False
 
     def init(self, problem, hyper, data, params) -> LBFGSState:
-        value, gradient = jax.value_and_grad(problem.inner)(params, hyper, data)
+        value, gradient = problem.value_and_grad(params, hyper, data)
         w = ravel_pytree(params)[0]
         pairs = jnp.zeros((self.memory, w.size), w.dtype)
         return LBFGSState(
@@ -59,7 +59,7 @@ class LBFGS:
         w, unravel = ravel_pytree(state.params)
 
         def value_and_grad(w):
-            value, gradient = jax.value_and_grad(problem.inner)(unravel(w), hyper, data)
+            value, gradient = problem.value_and_grad(unravel(w), hyper, data)
             return value, ravel_pytree(gradient)[0]
 
         gradient = ravel_pytree(state.gradient)[0]

@@ -46,17 +46,14 @@ class Newton:
     ----------
     linear_solver : linear solver, default=ConjugateGradient()
         `Direct()` for few unknowns.
-    line_search : bool, default=True
-        Whether a step is shortened until the objective decreases. A quadratic objective needs none.
     """
 
     linear_solver: Any = field(default_factory=ConjugateGradient)
-    line_search: bool = field(default=True, metadata={"static": True})
 
     unrollable: ClassVar[bool] = False
 
     def init(self, problem, hyper, data, params) -> NewtonState:
-        value, gradient = jax.value_and_grad(problem.inner)(params, hyper, data)
+        value, gradient = problem.value_and_grad(params, hyper, data)
         first = dual_norm(flat_preconditioner(problem, params, hyper, data), ravel_pytree(gradient)[0])
         return NewtonState(params=params, value=value, gradient=gradient, first=first, products=jnp.asarray(0))
 
@@ -64,15 +61,16 @@ class Newton:
         w, unravel = ravel_pytree(state.params)
 
         def value_and_grad(w):
-            value, gradient = jax.value_and_grad(problem.inner)(unravel(w), hyper, data)
+            value, gradient = problem.value_and_grad(unravel(w), hyper, data)
             return value, ravel_pytree(gradient)[0]
 
         gradient = ravel_pytree(state.gradient)[0]
-        operator = hessian(problem, state.params, hyper, data)
-        rough = rough_hessian(problem, state.params, hyper, data)
-        ratio = dual_norm(operator.precondition, gradient) / jnp.where(state.first > 0, state.first, 1.0)
+        precondition = flat_preconditioner(problem, state.params, hyper, data)
+        ratio = dual_norm(precondition, gradient) / jnp.where(state.first > 0, state.first, 1.0)
         eta = jnp.minimum(0.1, jnp.sqrt(ratio))
+        rough = rough_hessian(problem, state.params, hyper, data)
         if rough is None:
+            operator = hessian(problem, state.params, hyper, data)
             newton = self.linear_solver.solve(operator, -gradient, None, eta)
         else:
             # a direction needs few digits: those of the weights are the gradient's, which is exact
@@ -80,10 +78,7 @@ class Newton:
             right = (-gradient / jnp.where(size > 0, size, 1.0)).astype(jnp.float32)
             newton = self.linear_solver.solve(rough, right, None, jnp.maximum(eta, ROUGH).astype(jnp.float32))
             newton = newton._replace(x=newton.x.astype(gradient.dtype) * size)
-        if self.line_search:
-            point = backtrack(value_and_grad, Point(w, state.value, gradient), newton.x)
-        else:
-            point = Point(w + newton.x, *value_and_grad(w + newton.x))
+        point = backtrack(value_and_grad, Point(w, state.value, gradient), newton.x)
         return NewtonState(
             params=unravel(point.w),
             value=point.value,

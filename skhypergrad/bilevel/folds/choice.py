@@ -160,38 +160,52 @@ def _stacked(table: Table, fit_intercept: bool) -> Folds:
 def _plain(table: Table, fit_intercept: bool) -> Folds:
     """Dense rows held once in their own features, centred."""
     n, y, train_weight, test_weight = _padded_rows(table)
-    rows, center = _centred(table.X, table.train_weight.sum(axis=0), None, fit_intercept)
+    center = _center(table.X, table.train_weight.sum(axis=0), fit_intercept)
+    rows = _centred(table.X, center)
     X = fit_into(rows, n, padded(rows.shape[1]))
     data = Fold(train=Rows(X, y, train_weight), test=Rows(X, y, test_weight), to_features=None, **common(table))
     return Folds(data, _axes(), Restoration(None, center[None], np.zeros((1, y.shape[1]))), fit_intercept)
 
 
-def _centred(X, weight, used, fit_intercept, scale=None, shift=None):
-    """X * scale + shift, without its weighted mean where an intercept takes that up; unused rows are zero.
+def _center(X, weight, fit_intercept, scale=None, shift=None) -> np.ndarray:
+    """The weighted mean, which an intercept takes up; else what X * scale + shift makes zero."""
+    if fit_intercept:
+        return weight @ X / weight.sum()
+    return np.zeros(X.shape[1]) if shift is None else -shift / scale
 
-    Besides, what is zero then, in the units of X.
-    """
-    zero = np.zeros(X.shape[1]) if shift is None else -shift / scale
-    center = weight @ X / weight.sum() if fit_intercept else zero
+
+def _centred(X, center, used=None, scale=None) -> np.ndarray:
+    """(X - center) * scale, with rows of zeros where they are not used."""
     rows = X - center
     if scale is not None:
         rows *= scale
     if used is not None and not used.all():
         rows[~used] = 0.0
-    return rows, center
+    return rows
 
 
 def _rotated(X, weight, used, fit_intercept, scale=None, shift=None):
-    """What `_centred` says, rotated, with the basis; a matrix too large to be factorised keeps its own, None."""
-    rows, center = _centred(X, weight, used, fit_intercept, scale, shift)
+    """Centred and scaled rows in another basis, that basis and the center; what is too large keeps its own basis, None."""
+    center = _center(X, weight, fit_intercept, scale, shift)
+    if LARGEST_BASIS >= X.shape[0] < X.shape[1]:
+        return *_rotated_few(X, weight, used, fit_intercept, scale, center), center
+    rows = _centred(X, center, used, scale)
     if min(X.shape) > LARGEST_BASIS:
         return rows, None, center
-    if X.shape[0] >= X.shape[1]:
-        same = np.ptp(weight[used]) == 0
-        basis = basis_of_columns(rows, None if same else weight)
-        return rows @ basis, basis, center
-    d, left = axes_of_rows(rows[used], weight[used] if fit_intercept else None)
+    same = np.ptp(weight[used]) == 0
+    basis = basis_of_columns(rows, None if same else weight)
+    return rows @ basis, basis, center
+
+
+def _rotated_few(X, weight, used, fit_intercept, scale, center):
+    """The same for few rows of many features, which are not formed at once."""
+    kept = X if used.all() else X[used]
+
+    def columns(part):
+        return _centred(kept[:, part], center[part], scale=None if scale is None else scale[part])
+
+    d, left = axes_of_rows(columns, X.shape[1], weight[used] if fit_intercept else None)
     rotated, weights = (np.zeros((len(X), len(d))) for _ in range(2))
     rotated[used], weights[used] = left * d, left / d
     scale = np.ones(X.shape[1]) if scale is None else scale
-    return rotated, RowCombinations(X, np.ones(len(X)), center, scale, weights), center
+    return rotated, RowCombinations(X, np.ones(len(X)), center, scale, weights)

@@ -6,11 +6,17 @@ the square of the condition number, in units of rounding. Otherwise by orthogona
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import Any
+
 import numpy as np
 
 # Ratio of eigenvalues of X^T X above which it may stand in for X. For triangles, of tables that may be large, condition
 # numbers up to 1000, which leaves 1e-10; for singular vectors, of what is small by then, 30 and 1e-12.
 TRIANGLES, VECTORS = 1e-6, 1e-3
+
+# Columns that are multiplied at a time: they stay in the cache.
+BLOCK = 1024
 
 
 def _is_well_conditioned(values, bound) -> bool:
@@ -63,23 +69,30 @@ def axes_of_columns(X, y) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     return d, left.T @ both[:p, p:], right.T
 
 
-def axes_of_rows(X, null=None) -> tuple[np.ndarray, np.ndarray]:
+def axes_of_rows(columns: Callable, n_features: int, null=None) -> tuple[np.ndarray, np.ndarray]:
     """d (r,) and left (n, r) of the decomposition X = left d right^T of wide X (n, p), without what is zero.
 
     Its right side is X^T (left / d), and need not be formed.
 
     Parameters
     ----------
+    columns : callable, slice -> (n, ...) those columns of X
+        Asked for a few at a time, so that X need not be formed either, unless it is ill-conditioned.
+    n_features : int
     null : (n,), default=None
         A combination of the rows that is known to vanish, as their weights do where they were centred.
     """
-    products = X @ X.T
+    products: Any = 0.0
+    for begin in range(0, n_features, BLOCK):
+        block = columns(slice(begin, begin + BLOCK))
+        products = products + block @ block.T
     if null is None:
         values, left = np.linalg.eigh(products)
     else:
         values, left = _eigh_across(products, null)
     if _is_well_conditioned(values, VECTORS):
         return np.sqrt(values), left
+    X = columns(slice(None))
     left, d, _ = np.linalg.svd(_orthogonal_triangle(X.T).T, full_matrices=False)
     kept = d > max(X.shape) * np.finfo(float).eps * max(d[0], np.finfo(float).tiny)
     return d[kept], left[:, kept]

@@ -106,7 +106,7 @@ class Source(NamedTuple):
             y_center = np.zeros(train.y.shape[1]) - self.y_origin
         for ones, X, y in (train, test):
             if center.any():
-                X -= np.outer(ones, center)
+                X -= center if (ones == 1).all() else np.outer(ones, center)
             if self.scale is not None:
                 X *= scale
             y -= np.outer(ones, y_center)
@@ -178,7 +178,7 @@ def diagonalized(table: Table, fit_intercept: bool) -> Folds:
             d, c, basis = axes_of_columns(X, y)
             held = rows.test.X @ basis
         else:
-            d, left = axes_of_rows(X, ones if fit_intercept else None)
+            d, left = axes_of_rows(lambda part: X[:, part], X.shape[1], ones if fit_intercept else None)
             c, weights = left.T @ y, left / d
             held = rows.test.X @ X.T @ weights
             basis = source.combinations(k, rows, weights)

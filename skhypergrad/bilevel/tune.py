@@ -279,8 +279,9 @@ class _Search:
         self.data, self.axes, self.restart = data, axes, restart
         self.judge, self.callback = judge, callback
         self.trace: list[Evaluation] = []
+        self.direct = getattr(method, "direct", False)
         # an unrolled run that goes on: what a point answers depends on when it is asked
-        self.online = method.restarts and not restart and not method.direct
+        self.online = method.restarts and not restart and not self.direct
         self.carries: dict[bytes, Any] = {}
         # by the number of the evaluation
         self.params: dict[int, Any] = {}
@@ -300,7 +301,7 @@ class _Search:
 
     def together(self, thetas, tol) -> list[Answer]:
         """What `__call__` says of each; a direct method is asked for many at once."""
-        if not self.method.direct:
+        if not self.direct:
             return one_by_one(self, thetas, tol)
         answers: list[Answer] = []
         for i in range(0, len(thetas), AT_ONCE):
@@ -311,7 +312,7 @@ class _Search:
         return answers
 
     def _evaluate(self, theta, guess: Guess, tol, reason) -> Answer:
-        if self.method.direct:
+        if self.direct:
             (found,) = self._values([theta], tol)
             return self._answer(theta, found, tol, reason)
         hyper = _floats(self.space.hyper(theta))
@@ -350,7 +351,7 @@ class _Search:
 
     def follow(self, rule, theta, memory, carry, tol, steps) -> Path:
         """Moves of a rule: as many as may pass unseen, which is one where every evaluation begins anew or is judged."""
-        alone = self.judge is not None or (self.restart and not self.method.direct)
+        alone = self.judge is not None or (self.restart and not self.direct)
         length = 1 if alone else CHUNK
         steps = min(steps, length)
         carry, began = self.fresh if carry is None else carry, time.perf_counter() - self.began

@@ -47,10 +47,6 @@ class Several:
         return self.method.restarts
 
     @property
-    def direct(self):
-        return False
-
-    @property
     def sees(self):
         return self.method.sees
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import numpy as np
 from sklearn import metrics
+from sklearn.base import ClassifierMixin
 
 from skhypergrad.adapters._compat import is_default_scorer, scorer_parts
 from skhypergrad.bilevel import criteria
@@ -45,6 +47,18 @@ def criterion_of(scorer, adapter) -> str | None:
     # a metric with arguments of its own, or one that is to be minimised where it is a score, is something else
     expected_sign = 1 if name == "r2" else -1
     return name if name in adapter.criteria and not arguments and sign == expected_sign else None
+
+
+def is_accuracy(scorer, estimator) -> bool:
+    """Whether the scorer is the share of right predictions, by name or as the estimator's own `score`."""
+    if is_default_scorer(scorer):
+        return getattr(type(estimator), "score", None) is ClassifierMixin.score
+    return scorer_parts(scorer) == (metrics.accuracy_score, 1, {})
+
+
+def accuracy(y, predicted, weight=None) -> float:
+    """`accuracy_score` of labels that are known to be in order, whose checks take longer than most predictions."""
+    return float(np.average(np.asarray(y) == predicted, weights=weight))
 
 
 def check_criterion(name: str, adapter, estimator) -> str:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+import functools
 from collections.abc import Callable
 from typing import Any, ClassVar, NamedTuple
 
@@ -15,6 +17,7 @@ from skhypergrad.adapters._compat import asks_predictions_only, check_method_par
 from skhypergrad.adapters.base import Target, lookup
 from skhypergrad.adapters.pipeline import Preprocessed, completed, last_step, on_test_rows, preprocess
 from skhypergrad.adapters.scaling import Scaled, scaled
+from skhypergrad.adapters.scoring import accuracy, is_accuracy
 from skhypergrad.adapters.text import Vectorized, vectorized
 from skhypergrad.bilevel.problem import Problem
 from skhypergrad.exceptions import NotTunableError
@@ -221,20 +224,38 @@ class Task:
         n_splits = len(self.splits)
         return np.where(np.arange(n_splits) < self.n_judged, n_splits / self.n_judged, 0.0)
 
-    def estimators(self, weights, hyper=None, given=None) -> list[Any]:
+    def estimators(self, weights, hyper, given=None) -> list[Any]:
         """One fitted scikit-learn estimator per split, from what `Cut.restore` returns, with `hyper` as its parameters.
 
         `given` is what each of them was given, for its type and the names of its features; None for what the last step is.
         """
-        fitted = []
-        for own, rows in zip(weights, given or self.given, strict=True):
-            estimator = clone(self.last).set_params(**(hyper or {}))
-            dtype = np.float32 if getattr(rows, "dtype", None) == np.float32 else np.float64
-            self.write(estimator, own, dtype)
-            # the number and the names of the features
-            validate_data(estimator, rows, skip_check_array=True)
-            fitted.append(estimator)
-        return fitted
+        given = given or self.given
+        return [
+            self._fitted(_told(clone(self.last).set_params(**hyper), rows), own, rows)
+            for own, rows in zip(weights, given, strict=True)
+        ]
+
+    def _fitted(self, estimator, weights, rows):
+        """An unfitted estimator, made one that predicts."""
+        self.write(estimator, weights, np.float32 if getattr(rows, "dtype", None) == np.float32 else np.float64)
+        return estimator
+
+    @functools.cached_property
+    def _judged(self) -> list[tuple]:
+        """What scorers need of every fold, whatever the weights: an unfitted estimator, targets, parameters."""
+        return [
+            (
+                _told(clone(self.last), rows),
+                _safe_indexing(self.y, test),
+                check_method_params(self.raw_X, self.routed.score, indices=test),
+            )
+            for rows, (_, test) in zip(self.given, self.splits[: self.n_judged], strict=False)
+        ]
+
+    @functools.cached_property
+    def _held_out(self) -> list:
+        """The test rows of every fold."""
+        return [self.test_rows(k) for k in range(self.n_judged)]
 
     def answers(self, weights, hyper) -> list[Answer]:
         """What `fit` on every split's training rows would have made of the whole estimator, pipeline included."""
@@ -258,18 +279,24 @@ class Task:
         A scorer made by scikit-learn sees the last step and its preprocessed rows; any other callable sees the whole
         pipeline and the rows as they were given.
         """
-        whole = not asks_predictions_only(scorer)
-        fitted, scores = self.estimators(weights), []
-        for k, (_, test) in enumerate(self.splits[: self.n_judged]):
-            params = check_method_params(self.raw_X, self.routed.score, indices=test)
-            y, part = _safe_indexing(self.y, test), self.parts[k]
+        whole, scores = not asks_predictions_only(scorer), []
+        plain = is_accuracy(scorer, self.last) and np.ndim(self.y) == 1
+        for k, (unfitted, y, params) in enumerate(self._judged):
+            estimator = self._fitted(copy.copy(unfitted), weights[k], self.given[k])
             if whole:
-                scores.append(
-                    scorer(completed(part.pipeline, fitted[k]), _safe_indexing(self.raw_X, test), y, **params)
-                )
+                estimator = completed(self.parts[k].pipeline, estimator)
+                scores.append(scorer(estimator, _safe_indexing(self.raw_X, self.splits[k][1]), y, **params))
+            elif plain and params.keys() <= {"sample_weight"}:
+                scores.append(accuracy(y, estimator.predict(self._held_out[k]), params.get("sample_weight")))
             else:
-                scores.append(scorer(fitted[k], self.test_rows(k), y, **params))
+                scores.append(scorer(estimator, self._held_out[k], y, **params))
         return np.array(scores)
+
+
+def _told(estimator, rows):
+    """The estimator, told the number and the names of the features."""
+    validate_data(estimator, rows, skip_check_array=True)
+    return estimator
 
 
 def prepare(

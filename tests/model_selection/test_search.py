@@ -12,6 +12,7 @@ import pandas as pd
 import polars as pl
 import pytest
 import scipy.sparse
+import sklearn
 from scipy.stats import loguniform
 from sklearn import datasets
 from sklearn.base import clone
@@ -22,7 +23,7 @@ from sklearn.exceptions import ConvergenceWarning
 from sklearn.feature_extraction.text import TfidfVectorizer
 from sklearn.impute import SimpleImputer
 from sklearn.linear_model import LogisticRegression, Ridge, RidgeClassifier
-from sklearn.metrics import make_scorer, mean_absolute_error
+from sklearn.metrics import accuracy_score, make_scorer, mean_absolute_error
 from sklearn.model_selection import (
     GridSearchCV,
     GroupKFold,
@@ -84,6 +85,29 @@ def test_a_score_that_is_no_criterion_chooses_among_the_evaluated_points(cancer,
     coarse = GridSearchCV(model, {"logisticregression__C": GRID[::7]}, scoring=scoring).fit(*cancer)
     assert ours.criterion_ == "log_loss"
     assert ours.best_score_ >= coarse.best_score_ - 1e-12
+
+
+@pytest.mark.parametrize("labels", [["a", "b", "c"], [0, 5, 7]])
+@pytest.mark.parametrize("weighted", [False, True])
+def test_accuracy_judges_as_scikit_learns_scorer_does(labels, weighted, rng):
+    X, y = datasets.load_wine(return_X_y=True)
+    y = pd.Series(np.array(labels)[y])
+    given = {"sample_weight": rng.uniform(0.5, 2, len(y))} if weighted else {}
+    model, known, unknown = (
+        RidgeClassifier(),
+        make_scorer(accuracy_score),
+        make_scorer(lambda *y, **w: accuracy_score(*y, **w)),
+    )
+    with sklearn.config_context(enable_metadata_routing=weighted):
+        if weighted:
+            model = model.set_fit_request(sample_weight=True).set_score_request(sample_weight=True)
+            known, unknown = (scorer.set_score_request(sample_weight=True) for scorer in (known, unknown))
+        by_score, by_name, by_call = (
+            HypergradSearchCV(model, {"alpha": WIDE}, scoring=scoring, cv=3).fit(X[:, 1:4], y, **given)
+            for scoring in (None, known, unknown)
+        )
+    assert by_score.best_params_ == by_name.best_params_ == by_call.best_params_
+    assert by_score.best_score_ == by_name.best_score_ == by_call.best_score_
 
 
 def test_several_classes_and_several_targets():

@@ -5,8 +5,8 @@
 
 The carry is what a hypergradient remembers between outer steps: weights, tangent or adjoint, and the evidence of its last
 call. `tol` is the accuracy below which an answer needs no verification, `restarts` whether every evaluation begins at the
-problem's starting weights unless `tune` is told otherwise. One that is `direct` says the same wherever it begins: `tune` asks it
-for many points at once.
+problem's starting weights unless `tune` is told otherwise. One that is `direct` says the same wherever it begins, so `tune`
+asks it for many points at once.
 """
 
 from skhypergrad.bilevel.hypergradients.evidence import Evidence

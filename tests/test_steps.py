@@ -75,7 +75,7 @@ def test_a_fit_cut_short_keeps_its_best(name, share, by):
     assert np.isfinite(estimator.criterion_)
 
 
-@pytest.mark.parametrize("place", ["linear_model.setting.cut", "bilevel.tune._step"])
+@pytest.mark.parametrize("place", ["linear_model.setting.cut", "bilevel.tune._steps"])
 def test_ctrl_c_before_anything_is_known_leaves_the_estimator_unfitted(monkeypatch, place):
     def pressed(*_, **__):
         raise KeyboardInterrupt

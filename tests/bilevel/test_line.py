@@ -45,3 +45,20 @@ def test_a_basin_between_starts_is_found_by_halving_the_gaps_beside_the_best():
         LBFGSB(n_starts=5, halvings=halvings).minimize(recorded, np.array([4.0]), region, budget)
     assert min(seen[0])[0] > -0.5
     assert min(seen[3])[1] == pytest.approx(3.2, abs=0.02)
+
+
+@pytest.mark.parametrize("minimum", [3.5, 4.5])
+def test_a_coarse_slope_at_the_end_hides_no_minimum(minimum):
+    # downhill all the way, say the starts; at 4, the end, the first accurate answer may tell otherwise
+    visits = []
+
+    def misleading(theta, carry, tol):
+        (x,) = theta
+        slope = 2 * (x - minimum) if tol < 1e-3 else -1.0
+        visits.append((float(x), tol))
+        return Answer((x - minimum) ** 2, np.array([slope]), None, True)
+
+    region = Region(np.array([0.0]), np.array([4.0]))
+    status = LBFGSB(n_starts=5).minimize(misleading, np.array([2.0]), region, Budget(50, 1e-6))
+    assert status is (Status.converged if minimum < 4 else Status.boundary)
+    assert any(abs(x - min(minimum, 4.0)) < 1e-5 and tol <= 1e-6 for x, tol in visits)

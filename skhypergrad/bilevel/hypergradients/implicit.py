@@ -60,7 +60,7 @@ class Implicit:
     ----------
     solver : solver, default=Newton()
         Takes the inner problem to its optimum; its step need not be differentiable.
-    tol : float, default=1e-8
+    tol : float, default=1e-9
         Relative inner residual to be reached, and to the power 3/4 the adjoint's; an optimizer may ask for less.
     max_steps : int, default=200
         Inner steps at most. What was reached is in the evidence.
@@ -69,7 +69,7 @@ class Implicit:
     """
 
     solver: Any = field(default_factory=Newton)
-    tol: float = 1e-8
+    tol: float = 1e-9
     max_steps: int = 200
     linear_solver: Any = field(default_factory=ConjugateGradient)
 
@@ -153,31 +153,29 @@ class Implicit:
         return (inner & linear & close).all()
 
     def _solve(self, problem, hyper, data, params, reference, tol):
-        """Step until the residual is below `tol`, the weights no longer move, or the budget is used.
+        """Step until the residual is below `tol`, what moves is rounding, or the budget is used.
 
         At least once: a loose `tol` would else be met by a neighbour's answer, which says nothing about this point.
         """
 
-        def residual(state):
-            precondition = flat_preconditioner(problem, self.solver.params(state), hyper, data)
-            value, gradient = self._objective(problem, hyper, data, state)
-            return _relative(precondition, gradient, reference, value)
-
         def unfinished(loop):
-            state, moving, steps = loop
-            return (steps < 1) | (~(residual(state) <= tol) & moving & (steps < self.max_steps))
+            _, residual, moving, steps = loop
+            return ~(residual <= tol) & moving & (steps < self.max_steps)
 
         def advance(loop):
-            state, _, steps = loop
+            state, before, _, steps = loop
             new = self.solver.step(problem, hyper, data, state)
-            before, after = (ravel_pytree(self.solver.params(s))[0] for s in (state, new))
-            return new, jnp.any(before != after), steps + 1
+            precondition = flat_preconditioner(problem, self.solver.params(new), hyper, data)
+            value, gradient = self._objective(problem, hyper, data, new)
+            residual = _relative(precondition, gradient, reference, value)
+            moved = jnp.any(ravel_pytree(self.solver.params(state))[0] != ravel_pytree(self.solver.params(new))[0])
+            # where rounding begins, a step gains nothing
+            gained = (before > INNER_ROUNDING) | (residual < before / 2)
+            return new, residual, moved & gained, steps + 1
 
-        state, steps = self.solver.init(problem, hyper, data, params), jnp.asarray(0)
-        if self.direct:
-            state, _, steps = advance((state, True, steps))
-        else:
-            state, _, steps = jax.lax.while_loop(unfinished, advance, (state, jnp.asarray(True), steps))
+        state = self.solver.init(problem, hyper, data, params)
+        start = state, jnp.asarray(jnp.inf, reference.dtype), jnp.asarray(True), jnp.asarray(0)
+        state, _, _, steps = advance(start) if self.direct else jax.lax.while_loop(unfinished, advance, start)
         products = getattr(state, "products", jnp.asarray(0))
         return self.solver.params(state), *self._objective(problem, hyper, data, state), steps, products
 

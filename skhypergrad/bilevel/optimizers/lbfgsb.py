@@ -88,17 +88,20 @@ class LBFGSB:
         """The minima between neighbouring starts along one coordinate, the most promising first."""
         coarse = self._is_coarse(budget)
         points = sorted((line.Point(float(s.theta[0]), s.answer, coarse) for s in starts), key=lambda p: p.x)
+        limits = self._inner_tol(budget), budget.inner_tol, budget.tol * scale
         steps_left, best, first = budget.max_steps, np.inf, None
         for basin in line.basins(points)[: self.n_descents]:
             if not line.promises(basin, best):
                 continue
-            tols = self._inner_tol(budget), budget.inner_tol
-            status, used = line.descend(oracle, points, basin, *tols, budget.tol * scale, steps_left, self.resolution)
+            status, used = line.descend(oracle, points, basin, *limits, steps_left, self.resolution)
             first, steps_left = first or status, steps_left - used
             best = min((p.value for p in points if not p.coarse), default=np.inf)
             if steps_left <= 0:
                 return Status.max_steps
-        # without a minimum in between it is at an end
+        lowest = min(points, key=lambda p: p.value)
+        if lowest.coarse:
+            # at an end, or so it seems
+            return line.descend(oracle, points, (lowest, lowest), *limits, steps_left, self.resolution)[0]
         return first or Status.boundary
 
     def _descend_all(self, oracle, starts: list[Start], region, budget: Budget, scale: float) -> Status:

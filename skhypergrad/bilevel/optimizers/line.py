@@ -73,7 +73,8 @@ def descend(
     """Evaluate until a slope is at most `small` and no step promises more; the status, and the evaluations used.
 
     Every evaluation becomes a point of the sorted `line`. Their accuracy is `tol`, and `final` where a step is so short
-    that it is likely to be the last. What is closer than `resolution` to a point is not looked at.
+    that it is likely to be the last. What is closer than `resolution` to a point is not looked at. A basin that is one point,
+    twice, is to be looked at from there.
     """
     # found by its place: an earlier descent may have evaluated it again
     here, used = bisect.bisect_left(line, basin[0].x, key=lambda p: p.x), 0
@@ -82,19 +83,26 @@ def descend(
         around = [pair for pair in itertools.pairwise(line[max(here - 1, 0) : here + 2]) if _has_minimum(*pair)]
         if not around:
             onward = here - int(np.sign(line[here].slope))
-            if onward == here or not 0 <= onward < len(line):
+            ends = onward == here or not 0 <= onward < len(line)
+            if ends and not line[here].coarse:
                 return (Status.converged if onward == here else Status.boundary), used
-            here = onward
-            continue
+            if not ends:
+                here = onward
+                continue
         if used >= max_steps:
             return Status.max_steps, used
-        left, right = min(around, key=lambda pair: cubic(*pair)[1])
-        widths.append(right.x - left.x)
-        x = _next(left, right, widths)
+        if around:
+            left, right = min(around, key=lambda pair: cubic(*pair)[1])
+            widths.append(right.x - left.x)
+            x = _next(left, right, widths)
+        else:
+            # a coarse slope may hide a minimum
+            left = right = line[here]
+            x = left.x
         near = min(left, right, key=lambda point: abs(point.x - x))
         if 0 < abs(x - near.x) < resolution:
             return Status.resolved, used
-        likely_last = not near.coarse and abs(near.x - x) < SHORT
+        likely_last = left is right or (not near.coarse and abs(near.x - x) < SHORT)
         for _ in range(min(1 + BACKTRACKS, max_steps - used)):
             answer = oracle(np.array([x]), near.answer.carry, final if likely_last else tol)
             used += 1
@@ -113,7 +121,7 @@ def descend(
         other = right if x == left.x else left if x == right.x else near
         if is_done(answer.gradient, small, np.array([x - other.x]), answer.gradient - other.answer.gradient):
             return Status.converged, used
-        if widths[-1] <= 4 * np.finfo(float).eps * max(abs(left.x), abs(right.x)):
+        if around and widths[-1] <= 4 * np.finfo(float).eps * max(abs(left.x), abs(right.x)):
             return Status.stalled, used
 
 

@@ -84,7 +84,7 @@ class Budget(NamedTuple):
 
     max_steps: int
     tol: float
-    inner_tol: float = 1e-8
+    inner_tol: float = 1e-9
 
 
 class Stop(Exception):

@@ -9,7 +9,7 @@ import numpy as np
 import scipy.sparse
 
 from skhypergrad.bilevel.folds.data import Fold, Folds, Restoration, RowCombinations, Rows, common, fit_into, padded
-from skhypergrad.bilevel.folds.factors import axes_of_rows, basis_of_columns
+from skhypergrad.bilevel.folds.factors import axes_of_rows, basis_of_columns, products_of_rows
 from skhypergrad.bilevel.folds.squared import condensed, diagonalized
 from skhypergrad.bilevel.folds.tables import Affine, Rescaled, Table, affine
 from skhypergrad.bilevel.matrices import (
@@ -200,11 +200,8 @@ def _rotated(X, weight, used, fit_intercept, scale=None, shift=None):
 def _rotated_few(X, weight, used, fit_intercept, scale, center):
     """The same for few rows of many features, which are not formed at once."""
     kept = X if used.all() else X[used]
-
-    def columns(part):
-        return _centred(kept[:, part], center[part], scale=None if scale is None else scale[part])
-
-    d, left = axes_of_rows(columns, X.shape[1], weight[used] if fit_intercept else None)
+    products, null = products_of_rows(kept, center, scale), weight[used] if fit_intercept else None
+    d, left = axes_of_rows(products, lambda: _centred(kept, center, scale=scale), null)
     rotated, weights = (np.zeros((len(X), len(d))) for _ in range(2))
     rotated[used], weights[used] = left * d, left / d
     scale = np.ones(X.shape[1]) if scale is None else scale

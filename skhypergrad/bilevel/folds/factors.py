@@ -7,7 +7,6 @@ the square of the condition number, in units of rounding. Otherwise by orthogona
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
 
 import numpy as np
 
@@ -69,30 +68,40 @@ def axes_of_columns(X, y) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     return d, left.T @ both[:p, p:], right.T
 
 
-def axes_of_rows(columns: Callable, n_features: int, null=None) -> tuple[np.ndarray, np.ndarray]:
+def products_of_rows(X, center, scale=None) -> np.ndarray:
+    """Products of the rows of (X - center) * scale with each other, for few rows of many features.
+
+    A few columns at a time, so that what is multiplied need not be formed and stays in the cache.
+    """
+    products = np.zeros((len(X), len(X)))
+    for begin in range(0, X.shape[1], BLOCK):
+        part = slice(begin, begin + BLOCK)
+        columns = X[:, part] - center[part]
+        if scale is not None:
+            columns *= scale[part]
+        products += columns @ columns.T
+    return products
+
+
+def axes_of_rows(products, rows: Callable, null=None) -> tuple[np.ndarray, np.ndarray]:
     """d (r,) and left (n, r) of the decomposition X = left d right^T of wide X (n, p), without what is zero.
 
     Its right side is X^T (left / d), and need not be formed.
 
     Parameters
     ----------
-    columns : callable, slice -> (n, ...) those columns of X
-        Asked for a few at a time, so that X need not be formed either, unless it is ill-conditioned.
-    n_features : int
+    products : (n, n) X X^T
+    rows : callable, () -> (n, p) X itself, asked for where it is ill-conditioned
     null : (n,), default=None
         A combination of the rows that is known to vanish, as their weights do where they were centred.
     """
-    products: Any = 0.0
-    for begin in range(0, n_features, BLOCK):
-        block = columns(slice(begin, begin + BLOCK))
-        products = products + block @ block.T
     if null is None:
         values, left = np.linalg.eigh(products)
     else:
         values, left = _eigh_across(products, null)
     if _is_well_conditioned(values, VECTORS):
         return np.sqrt(values), left
-    X = columns(slice(None))
+    X = rows()
     left, d, _ = np.linalg.svd(_orthogonal_triangle(X.T).T, full_matrices=False)
     kept = d > max(X.shape) * np.finfo(float).eps * max(d[0], np.finfo(float).tiny)
     return d[kept], left[:, kept]

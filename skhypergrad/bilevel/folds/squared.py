@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from skhypergrad.bilevel.folds.data import Fold, Folds, Restoration, RowCombinations, Rows, common, fit_into, padded
-from skhypergrad.bilevel.folds.factors import axes_of_columns, axes_of_rows, triangle
+from skhypergrad.bilevel.folds.factors import axes_of_columns, axes_of_rows, products_of_rows, triangle
 from skhypergrad.bilevel.folds.tables import Affine, Table
 from skhypergrad.bilevel.matrices import Diagonal, in_threads
 
@@ -110,7 +110,7 @@ class Source(NamedTuple):
             if self.scale is not None:
                 X *= scale
             y -= np.outer(ones, y_center)
-        return Centred(train, test, center, (center + self.origin) * scale + shift, y_center + self.y_origin)
+        return Centred(train, test, (center + self.origin) * scale + shift, y_center + self.y_origin)
 
     def _rows(self, k: int, weight) -> Part:
         index = np.flatnonzero(weight)
@@ -123,15 +123,9 @@ class Source(NamedTuple):
     def n_features(self) -> int:
         return max(m.shape[1] for m in self.X) if isinstance(self.X, list) else self.X.shape[1]
 
-    def combinations(self, k: int, rows: Centred, weights) -> RowCombinations:
-        """The directions X^T weights of the centred and scaled training rows of fold k."""
-        weight = self.train_weight[k]
-        index = np.flatnonzero(weight)
-        spread = np.zeros((len(weight), weights.shape[1]))
-        spread[index] = np.sqrt(weight[index])[:, None] * weights
-        X = self.X[k].whole() if isinstance(self.X, list) else self.X
-        scale = np.ones(X.shape[1]) if self.scale is None else self.scale[k]
-        return RowCombinations(X, self.ones, rows.raw_center, scale, spread)
+    def has_few_rows(self, k: int) -> bool:
+        """Whether fold k trains on fewer rows than there are features, as they were given."""
+        return np.ndim(self.origin) == 0 and bool(np.count_nonzero(self.train_weight[k]) < self.n_features())
 
 
 class Part(NamedTuple):
@@ -148,22 +142,21 @@ class Centred(NamedTuple):
     Attributes
     ----------
     train, test : Part
-    raw_center : (n_features,) what was subtracted from X of the source
     center, y_center : (n_features,), (n_outputs,) what an intercept takes up, in the features after preprocessing
     """
 
     train: Part
     test: Part
-    raw_center: np.ndarray
     center: np.ndarray
     y_center: np.ndarray
 
-    def held_out(self, X) -> Part:
-        """The held-out rows as `X`, with the same weighted means of squares: no more rows than columns, equal weights."""
-        total, features = self.test.ones @ self.test.ones, X.shape[1]
-        rows = triangle(np.concatenate([X, self.test.y], axis=1))
-        rows = rows * np.sqrt(len(rows) / total)
-        return Part(np.full(len(rows), total / len(rows)), rows[:, :features], rows[:, features:])
+
+def _held_out(ones, X, y) -> Part:
+    """Held-out rows with the same weighted means of squares: no more rows than columns, equal weights."""
+    total, features = ones @ ones, X.shape[1]
+    rows = triangle(np.concatenate([X, y], axis=1))
+    rows = rows * np.sqrt(len(rows) / total)
+    return Part(np.full(len(rows), total / len(rows)), rows[:, :features], rows[:, features:])
 
 
 def diagonalized(table: Table, fit_intercept: bool) -> Folds:
@@ -171,18 +164,12 @@ def diagonalized(table: Table, fit_intercept: bool) -> Folds:
     source = Source.of(table).condensed()
 
     def fold(k):
+        if source.has_few_rows(k):
+            return _few_rows(source, k, fit_intercept)
         rows = source.fold(k, fit_intercept)
-        ones, X, y = rows.train
-        basis: Any
-        if len(X) >= X.shape[1]:
-            d, c, basis = axes_of_columns(X, y)
-            held = rows.test.X @ basis
-        else:
-            d, left = axes_of_rows(lambda part: X[:, part], X.shape[1], ones if fit_intercept else None)
-            c, weights = left.T @ y, left / d
-            held = rows.test.X @ X.T @ weights
-            basis = source.combinations(k, rows, weights)
-        return d, c, basis, rows.held_out(held), rows.center, rows.y_center
+        d, c, basis = axes_of_columns(rows.train.X, rows.train.y)
+        held = _held_out(rows.test.ones, rows.test.X @ basis, rows.test.y)
+        return d, c, basis, held, rows.center, rows.y_center
 
     folds = in_threads(fold, range(len(table.share)))
     axes, targets, bases, held, centers, y_centers = zip(*folds, strict=True)
@@ -195,6 +182,32 @@ def diagonalized(table: Table, fit_intercept: bool) -> Folds:
     return Folds(Fold(train=train, test=test, to_features=None, **common(table)), _apart(), restore, False)
 
 
+def _few_rows(source: Source, k: int, fit_intercept: bool):
+    """Fold k where there are fewer rows than features: all it takes are the products of the rows with each other."""
+    X = source.X[k].whole() if isinstance(source.X, list) else source.X
+    weight, test_weight = source.train_weight[k], source.test_weight[k]
+    scale, shift = (np.ones(X.shape[1]), 0.0) if source.scale is None else (source.scale[k], source.shift[k])
+    # what an intercept takes up, or what preprocessing makes zero of
+    center = weight @ X / weight.sum() if fit_intercept else -shift / scale
+    y_center = weight @ source.y / weight.sum() if fit_intercept else np.zeros(source.y.shape[1])
+    products = products_of_rows(X, center, None if source.scale is None else scale)
+    root, y = np.sqrt(weight), source.y - y_center
+    train, test = np.flatnonzero(weight), np.flatnonzero(test_weight)
+
+    def rows():
+        return root[train, None] * (X[train] - center) * scale
+
+    own = root[train, None] * products[np.ix_(train, train)] * root[train]
+    d, left = axes_of_rows(own, rows, root[train] if fit_intercept else None)
+    weights = np.zeros((len(X), len(d)))
+    weights[train] = root[train, None] * left / d
+    c = (root[train, None] * left).T @ y[train]
+    ones = np.sqrt(test_weight[test])
+    held = _held_out(ones, ones[:, None] * (products[test] @ weights), ones[:, None] * y[test])
+    basis = RowCombinations(X, source.ones, center, scale, weights)
+    return d, c, basis, held, center * scale + shift, y_center
+
+
 def condensed(table: Table, fit_intercept: bool) -> Folds:
     """Every fold's rows as triangles in the features themselves, without an intercept."""
     source = Source.of(table)
@@ -202,7 +215,7 @@ def condensed(table: Table, fit_intercept: bool) -> Folds:
     def fold(k):
         rows = source.fold(k, fit_intercept)
         train = triangle(np.concatenate([rows.train.X, rows.train.y], axis=1))
-        return train, rows.held_out(rows.test.X), rows.center, rows.y_center
+        return train, _held_out(rows.test.ones, rows.test.X, rows.test.y), rows.center, rows.y_center
 
     train_rows, held, centers, y_centers = zip(*in_threads(fold, range(len(table.share))), strict=True)
     features, outputs = table.X.shape[1], table.y.shape[1]

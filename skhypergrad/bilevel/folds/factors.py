@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import numpy as np
+import scipy.linalg
 
 # Ratio of eigenvalues of X^T X above which it may stand in for X. For triangles, of tables that may be large, condition
 # numbers up to 1000, which leaves 1e-10; for singular vectors, of what is small by then, 30 and 1e-12.
@@ -57,15 +58,20 @@ def basis_of_columns(X, weight=None) -> np.ndarray:
 
 def axes_of_columns(X, y) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """d (p,), left^T y (p, n_outputs) and right (p, p) of the decomposition X = left d right^T of tall X (n, p)."""
-    values, right = np.linalg.eigh(X.T @ X)
+    products, c, p = X.T @ X, X.T @ y, X.shape[1]
+    values, right = np.linalg.eigh(products)
     if _is_well_conditioned(values, VECTORS):
         d = np.sqrt(values)
-        return d, right.T @ (X.T @ y) / d[:, None], right
-    p = X.shape[1]
-    both = triangle(np.concatenate([X, y], axis=1))
-    # a square part also where there are no more rows than features
-    left, d, right = np.linalg.svd(both[:p, :p], full_matrices=False)
-    return d, left.T @ both[:p, p:], right.T
+        return d, right.T @ c / d[:, None], right
+    if _is_well_conditioned(values, TRIANGLES):
+        square = np.linalg.cholesky(products).T
+        c = scipy.linalg.solve_triangular(square, c, trans="T", check_finite=False)
+    else:
+        both = triangle(np.concatenate([X, y], axis=1))
+        # a square part also where there are no more rows than features
+        square, c = both[:p, :p], both[:p, p:]
+    left, d, right = np.linalg.svd(square, full_matrices=False)
+    return d, left.T @ c, right.T
 
 
 def products_of_rows(X, center, scale=None) -> np.ndarray:

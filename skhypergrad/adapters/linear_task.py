@@ -7,6 +7,7 @@ from typing import Any
 import jax
 import numpy as np
 import scipy.sparse
+from sklearn.linear_model import LogisticRegression, RidgeClassifier
 from sklearn.utils import _safe_indexing
 
 from skhypergrad.adapters.base import Adapter
@@ -60,6 +61,16 @@ class LinearTask(Task):
     def write(self, estimator, weights, dtype) -> None:
         coef, intercept = weights
         self.adapter.write(estimator, coef.astype(dtype), intercept.astype(dtype), self.target, self.labels)
+
+    def knows_labels(self) -> bool:
+        # of whatever else is registered, `predict` may do something else
+        known = getattr(type(self.last), "predict", None) in (LogisticRegression.predict, RidgeClassifier.predict)
+        return known and np.ndim(self.labels) == 1
+
+    def predicted_labels(self, weights, X) -> np.ndarray:
+        coef, intercept = weights
+        raw = X @ coef + intercept
+        return raw.argmax(axis=1) if raw.shape[1] > 1 else (raw[:, 0] > 0).astype(int)
 
     def unscaled(self, weights, hyper) -> list[Any]:
         _, scale, shift = self.shared.table

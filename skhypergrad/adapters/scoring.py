@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import numpy as np
 from sklearn import metrics
 from sklearn.base import ClassifierMixin
 
@@ -54,11 +53,6 @@ def is_accuracy(scorer, estimator) -> bool:
     if is_default_scorer(scorer):
         return getattr(type(estimator), "score", None) is ClassifierMixin.score
     return scorer_parts(scorer) == (metrics.accuracy_score, 1, {})
-
-
-def accuracy(y, predicted, weight=None) -> float:
-    """`accuracy_score` of labels that are known to be in order, whose checks take longer than most predictions."""
-    return float(np.average(np.asarray(y) == predicted, weights=weight))
 
 
 def check_criterion(name: str, adapter, estimator) -> str:

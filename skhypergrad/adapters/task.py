@@ -17,7 +17,7 @@ from skhypergrad.adapters._compat import asks_predictions_only, check_method_par
 from skhypergrad.adapters.base import Target, lookup
 from skhypergrad.adapters.pipeline import Preprocessed, completed, last_step, on_test_rows, preprocess
 from skhypergrad.adapters.scaling import Scaled, scaled
-from skhypergrad.adapters.scoring import accuracy, is_accuracy
+from skhypergrad.adapters.scoring import is_accuracy
 from skhypergrad.adapters.text import Vectorized, vectorized
 from skhypergrad.bilevel.problem import Problem
 from skhypergrad.exceptions import NotTunableError
@@ -257,6 +257,19 @@ class Task:
         """The test rows of every fold."""
         return [self.test_rows(k) for k in range(self.n_judged)]
 
+    @functools.cached_property
+    def _label_numbers(self) -> np.ndarray:
+        """The number of every row's label among the classes."""
+        return np.searchsorted(np.asarray(self.target.classes), self.labels)
+
+    def knows_labels(self) -> bool:
+        """Whether `predicted_labels` does what the estimator's `predict` does."""
+        return False
+
+    def predicted_labels(self, weights, X) -> np.ndarray:
+        """The numbers of the classes that a split's weights predict for rows as its last step sees them."""
+        raise NotImplementedError
+
     def answers(self, weights, hyper) -> list[Answer]:
         """What `fit` on every split's training rows would have made of the whole estimator, pipeline included."""
         fitted = self.estimators(weights, hyper)
@@ -280,14 +293,16 @@ class Task:
         pipeline and the rows as they were given.
         """
         whole, scores = not asks_predictions_only(scorer), []
-        plain = is_accuracy(scorer, self.last) and np.ndim(self.y) == 1
+        plain = self.knows_labels() and is_accuracy(scorer, self.last)
         for k, (unfitted, y, params) in enumerate(self._judged):
+            if plain and params.keys() <= {"sample_weight"}:
+                right = self.predicted_labels(weights[k], self._held_out[k]) == self._label_numbers[self.splits[k][1]]
+                scores.append(np.average(right, weights=params.get("sample_weight")))
+                continue
             estimator = self._fitted(copy.copy(unfitted), weights[k], self.given[k])
             if whole:
                 estimator = completed(self.parts[k].pipeline, estimator)
                 scores.append(scorer(estimator, _safe_indexing(self.raw_X, self.splits[k][1]), y, **params))
-            elif plain and params.keys() <= {"sample_weight"}:
-                scores.append(accuracy(y, estimator.predict(self._held_out[k]), params.get("sample_weight")))
             else:
                 scores.append(scorer(estimator, self._held_out[k], y, **params))
         return np.array(scores)

@@ -28,8 +28,8 @@ REACH = 1.5
 CHUNK = 100
 AT_ONCE = 8
 
-# Inner tolerance of the points that only a judge will look at.
-SCOUT = 1e-5
+# Inner tolerance of the points that only a judge will look at, and their number over the whole interval.
+SCOUT, LATTICE = 1e-5, 60
 
 
 # Problems and shapes whose compiled programs are kept. Those of one take some 400 memory mappings, of which a process may
@@ -404,10 +404,14 @@ class _Search:
     def scout(self) -> None:
         """With a judge and one coordinate: look more closely around the point it prefers, which need not be a minimum.
 
-        Twice, both gaps to the nearest evaluated points are divided by four.
+        Twice, both gaps to the nearest evaluated points are divided by four. Where many points are asked at once, a lattice
+        over the whole interval comes first: a judge may prefer a place far from the minimum.
         """
         if self.judge is None or len(self.space.init()) > 1:
             return
+        if self.direct:
+            (low,), (high,) = self.space.region()
+            self.together(np.linspace(low, high, LATTICE)[:, None], SCOUT)
         for _ in range(2):
             solved = [e for e in self.trace if e.solved]
             if not solved:

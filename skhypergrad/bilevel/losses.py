@@ -44,8 +44,12 @@ def _softplus_rest_jvp(primals, tangents):
 
 @_slope_rest.defjvp
 def _slope_rest_jvp(primals, tangents):
-    small = jnp.exp(-jnp.abs(primals[0]))
-    return _slope_rest(*primals), small / (1.0 + small) ** 2 * tangents[0]
+    return _slope_rest(*primals), _logistic_curvature(*primals) * tangents[0]
+
+
+def _logistic_curvature(x):
+    small = jnp.exp(-jnp.abs(x))
+    return small / (1.0 + small) ** 2
 
 
 def multinomial(raw, y):
@@ -59,12 +63,33 @@ def multinomial(raw, y):
 
 @jax.custom_jvp
 def _multinomial(raw, y):
-    # shifted before it is exponentiated, or a small loss would be a difference of large numbers
-    return jax.nn.logsumexp(raw - jnp.sum(y * raw, axis=-1, keepdims=True), axis=-1)
+    largest = jnp.max(raw, axis=-1)
+    # where the label is the likely one, the large numbers cancel exactly
+    return largest - jnp.sum(y * raw, axis=-1) + jnp.log(jnp.sum(jnp.exp(raw - largest[..., None]), axis=-1))
 
 
 @_multinomial.defjvp
 def _multinomial_jvp(primals, tangents):
     (raw, y), (d_raw, d_y) = primals, tangents
-    _, d_logsumexp = jax.jvp(lambda raw: jax.nn.logsumexp(raw, axis=-1), (raw,), (d_raw,))
-    return _multinomial(raw, y), d_logsumexp - jnp.sum(y * d_raw + d_y * raw, axis=-1)
+    return _multinomial(raw, y), jnp.sum((_softmax(raw) - y) * d_raw - d_y * raw, axis=-1)
+
+
+@jax.custom_jvp
+def _softmax(raw):
+    likely = jnp.exp(raw - jnp.max(raw, axis=-1, keepdims=True))
+    return likely / jnp.sum(likely, axis=-1, keepdims=True)
+
+
+@_softmax.defjvp
+def _softmax_jvp(primals, tangents):
+    p = _softmax(*primals)
+    return p, p * (tangents[0] - jnp.sum(p * tangents[0], axis=-1, keepdims=True))
+
+
+def _softmax_curvature(raw):
+    p = _softmax(raw)
+    return p * (1.0 - p)
+
+
+# Second derivative of every row's loss in each of its raw predictions, of raw; those of other losses are differentiated.
+CURVATURES = {squared: jnp.ones_like, logistic: _logistic_curvature, multinomial: _softmax_curvature}

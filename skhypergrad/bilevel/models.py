@@ -93,16 +93,10 @@ class LinearModel:
         if not self.rotated and isinstance(rows.X, jax.Array) and _factorises(rows.X.shape, curvature.shape[1]):
             strength = jnp.broadcast_to(self._penalised(params.coef, hyper, data), params.coef.shape)
             return self._blocks(rows.X, curvature, strength)
-        coef_scale = _positive(squares(rows.X, curvature) + self._penalised(params.coef, hyper, data))
-        intercept_scale = _positive(jnp.sum(curvature, axis=0))
-
-        def apply(v):
-            return LinearParams(
-                coef=v.coef / coef_scale.astype(v.coef.dtype),
-                intercept=None if v.intercept is None else v.intercept / intercept_scale.astype(v.intercept.dtype),
-            )
-
-        return apply
+        return LinearParams(
+            coef=_positive(squares(rows.X, curvature) + self._penalised(params.coef, hyper, data)),
+            intercept=_positive(jnp.sum(curvature, axis=0)) if self.fit_intercept else None,
+        )
 
     def _blocks(self, X, curvature, strength):
         """The inverse of every output's block of the Hessian.
@@ -148,8 +142,8 @@ class LinearModel:
 
     def _curvature(self, raw, y):
         """Second derivative of each row's loss in each of its raw predictions, (n_samples, n_outputs)."""
-        if self.loss is losses.squared:
-            return jnp.ones_like(raw)
+        if self.loss in losses.CURVATURES:
+            return losses.CURVATURES[self.loss](raw)
 
         def slope(raw):
             return jax.grad(lambda raw: jnp.sum(self.loss(raw, y)))(raw)
@@ -158,8 +152,6 @@ class LinearModel:
             unit = jnp.zeros_like(raw).at[:, output].set(1.0)
             return jax.jvp(slope, (raw,), (unit,))[1][:, output]
 
-        if raw.shape[-1] == 1:
-            return along(0)[:, None]
         # one output after the other: all at once would take memory, and a copy of the code for each compilation time
         return jax.lax.map(along, jnp.arange(raw.shape[-1])).T
 

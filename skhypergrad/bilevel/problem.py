@@ -37,10 +37,10 @@ class Problem:
         Starting weights; may depend on `hyper` (a learned initialisation).
     batch : callable, (data, step) -> data, default=None
         The mini-batch of inner step `step`, for solvers that are unrolled; None for full batches.
-    precondition : callable, (params, hyper, data) -> (v -> pytree like v), default=None
-        A symmetric positive definite approximation of the inverse Hessian of `inner`, as a map of pytrees like params.
-        The map keeps the precision of v. It decides speed and the norm in which residuals are measured, never the
-        solution. None for the identity.
+    precondition : callable, (params, hyper, data) -> pytree like params, or a callable, v -> pytree like v; default=None
+        A symmetric positive definite approximation of the Hessian of `inner`: its diagonal, or, as a map of pytrees like
+        params that keeps the precision of v, its inverse. It decides speed and the norm in which residuals are measured,
+        never the solution. None for the identity.
     lower : callable, data -> data in float32 or None, default=None
         The same data for products with the Hessian that are checked by exact gradients and residuals; None where the data
         are too few for that to be faster. It too decides speed, never the solution.
@@ -109,17 +109,32 @@ def lowered(tree: Any) -> Any:
     return jax.tree.map(lambda x: x.astype(jnp.float32) if x.dtype == jnp.float64 else x, tree)
 
 
-def flat_preconditioner(problem: Problem, params: Any, hyper: dict, data: Any) -> Callable:
-    """`problem.precondition` at one point, as a map of flat vectors (the identity where there is none)."""
+def preconditioner(problem: Problem, params: Any, hyper: dict, data: Any) -> Callable:
+    """`problem.precondition` at one point, as a map of pytrees (the identity where there is none)."""
     if problem.precondition is None:
         return lambda v: v
-    apply = problem.precondition(params, hyper, data)
+    found = problem.precondition(params, hyper, data)
+    return found if callable(found) else lambda v: jax.tree.map(_over, v, found)
+
+
+def flat_preconditioner(problem: Problem, params: Any, hyper: dict, data: Any) -> Callable:
+    """The same as a map of flat vectors."""
+    if problem.precondition is None:
+        return lambda v: v
+    found = problem.precondition(params, hyper, data)
+    if not callable(found):
+        diagonal = ravel_pytree(found)[0]
+        return lambda v: _over(v, diagonal)
 
     def flat(v):
         like = jax.tree.map(lambda x: x.astype(v.dtype), params)
-        return ravel_pytree(apply(ravel_pytree(like)[1](v)))[0]
+        return ravel_pytree(found(ravel_pytree(like)[1](v)))[0]
 
     return flat
+
+
+def _over(v, diagonal):
+    return v / diagonal.astype(v.dtype)
 
 
 def dual_norm(precondition: Callable, v) -> Any:

@@ -37,6 +37,16 @@ def test_loss_agrees_with_its_formula_in_the_extremes(loss, rng):
                 np.testing.assert_allclose(value, ((raw * scale - y) ** 2).sum(axis=1) / 2)
 
 
+@pytest.mark.parametrize("loss", losses.CURVATURES, ids=catalogue.name)
+def test_the_curvature_is_the_diagonal_of_the_second_derivative(loss, rng):
+    raw, y = rows(loss, rng)
+    with jax.enable_x64(True):
+        one_row = jax.hessian(lambda raw, y: loss(raw[None], y[None])[0])
+        matrices = jax.vmap(one_row)(jnp.asarray(raw), jnp.asarray(y))
+        curvature = losses.CURVATURES[loss](jnp.asarray(raw))
+    np.testing.assert_allclose(curvature, np.diagonal(matrices, axis1=1, axis2=2), rtol=1e-13)
+
+
 @pytest.mark.parametrize("several", [False, True])
 def test_log_loss_and_brier_are_scikit_learns(several, rng):
     weight = rng.random(N)

@@ -39,7 +39,8 @@ class ImplicitCarry(NamedTuple):
     Attributes
     ----------
     params, adjoint : the last answers
-    reference : inner gradient at the starting weights
+    reference : inner gradient at the starting weights, once these have been used
+    begun : bool, whether they have
     outer : largest size of the outer objective so far
     evidence : Evidence
     """
@@ -47,6 +48,7 @@ class ImplicitCarry(NamedTuple):
     params: Any
     adjoint: Any
     reference: Any
+    begun: Any
     outer: Any
     evidence: Evidence
 
@@ -84,12 +86,13 @@ class Implicit:
 
     def init(self, problem, hyper, data) -> ImplicitCarry:
         params = problem.init(hyper, data)
-        reference = ravel_pytree(problem.gradient(params, hyper, data))[0]
-        nothing = jnp.zeros((), reference.dtype)
+        zeros = jnp.zeros_like(ravel_pytree(params)[0])
+        nothing = jnp.zeros((), zeros.dtype)
         return ImplicitCarry(
             params=params,
-            adjoint=jnp.zeros_like(reference),
-            reference=reference,
+            adjoint=zeros,
+            reference=zeros,
+            begun=jnp.asarray(False),
             outer=nothing,
             evidence=Evidence(nothing, nothing, nothing, jnp.asarray(0), jnp.asarray(0), nothing, jnp.asarray(0)),
         )
@@ -97,9 +100,7 @@ class Implicit:
     def step(self, problem, hyper, data, carry, tol=None):
         tol = self.tol if tol is None else tol
         problem = _frozen(problem, hyper, data, carry.params)
-        params, objective, gradient, steps, products = self._solve(
-            problem, hyper, data, carry.params, carry.reference, tol
-        )
+        params, objective, gradient, reference, steps, products = self._solve(problem, hyper, data, carry, tol)
         w, unravel = ravel_pytree(params)
 
         def gradient_of(w, hyper):
@@ -119,7 +120,7 @@ class Implicit:
         value = value - correction
         evidence = Evidence(
             value=value,
-            inner_residual=_relative(operator.precondition, gradient, carry.reference, objective),
+            inner_residual=_relative(operator.precondition, gradient, reference, objective),
             linear_residual=adjoint.residual,
             inner_steps=steps,
             linear_steps=adjoint.steps,
@@ -127,7 +128,7 @@ class Implicit:
             correction=jnp.abs(correction) / jnp.where(size > 0, size, 1.0),
         )
         hypergradient = jax.tree.map(jnp.subtract, direct, moved)
-        new = ImplicitCarry(params, adjoint.x, carry.reference, size, evidence)
+        new = ImplicitCarry(params, adjoint.x, reference, jnp.asarray(True), size, evidence)
         return value, hypergradient, new
 
     def predict(self, near, far, share):
@@ -152,7 +153,7 @@ class Implicit:
         close = (evidence.inner_residual <= INNER_ROUNDING) | (evidence.correction <= LARGEST_CORRECTION)
         return (inner & linear & close).all()
 
-    def _solve(self, problem, hyper, data, params, reference, tol):
+    def _solve(self, problem, hyper, data, carry, tol):
         """Step until the residual is below `tol`, what moves is rounding, or the budget is used.
 
         At least once: a loose `tol` would else be met by a neighbour's answer, which says nothing about this point.
@@ -173,11 +174,12 @@ class Implicit:
             gained = (before > INNER_ROUNDING) | (residual < before / 2)
             return new, residual, moved & gained, steps + 1
 
-        state = self.solver.init(problem, hyper, data, params)
+        state = self.solver.init(problem, hyper, data, carry.params)
+        reference = jnp.where(carry.begun, carry.reference, self._objective(problem, hyper, data, state)[1])
         start = state, jnp.asarray(jnp.inf, reference.dtype), jnp.asarray(True), jnp.asarray(0)
         state, _, _, steps = advance(start) if self.direct else jax.lax.while_loop(unfinished, advance, start)
         products = getattr(state, "products", jnp.asarray(0))
-        return self.solver.params(state), *self._objective(problem, hyper, data, state), steps, products
+        return self.solver.params(state), *self._objective(problem, hyper, data, state), reference, steps, products
 
     def _objective(self, problem, hyper, data, state):
         """The inner objective and its flat gradient, which some solvers have at hand."""

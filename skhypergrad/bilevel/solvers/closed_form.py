@@ -15,6 +15,8 @@ from typing import Any, ClassVar, NamedTuple
 import jax
 import jax.numpy as jnp
 
+from skhypergrad.bilevel.problem import preconditioner
+
 
 class ClosedFormState(NamedTuple):
     """params, the inner value and gradient there, and products used so far."""
@@ -38,7 +40,7 @@ class ClosedForm:
         return ClosedFormState(params, value, gradient, jnp.asarray(0))
 
     def step(self, problem, hyper, data, state) -> ClosedFormState:
-        step = problem.precondition(state.params, hyper, data)(state.gradient)
+        step = preconditioner(problem, state.params, hyper, data)(state.gradient)
         moved = self.init(problem, hyper, data, jax.tree.map(jnp.subtract, state.params, step))
         return moved._replace(products=state.products + 1)
 

@@ -1,11 +1,11 @@
 """Newton's method with an inexact solve, for smooth convex inner problems.
 
-    H(w) d = -grad inner(w)   to the relative residual  eta = min(1/10, (|grad inner(w)| / s)**(3/4))
+    H(w) d = -grad inner(w)   to the relative residual  eta = min(1/10, sqrt(|grad inner(w)| / s))
     w <- w + t d              t from backtracking
 
 Norms are those of the preconditioner, and s is the larger of |grad inner(w0)| and sqrt(2 |inner(w0)|): from a warm start,
 where the gradient is small already, the first step is an accurate one, too. Source: Dembo, Eisenstat & Steihaug (1982);
-Nocedal & Wright, Numerical Optimization, algorithm 7.1. Converges with order 7/4. Cost of a step: one linear solve and one
+Nocedal & Wright, Numerical Optimization, algorithm 7.1. Converges with order 3/2. Cost of a step: one linear solve and one
 value and gradient.
 
 The line search is data-dependent, so a step cannot be unrolled: use it under `Implicit`.
@@ -72,7 +72,7 @@ class Newton:
         ratio = dual_norm(precondition, gradient) / jnp.where(state.scale > 0, state.scale, 1.0)
         # of the gradient, a few digits less than those of its scale are known: the rest would be magnified
         known = ROUNDING * jnp.finfo(ratio.dtype).eps / jnp.where(ratio > 0, ratio, 1.0)
-        eta = jnp.minimum(0.1, jnp.maximum(ratio**0.75, known))
+        eta = jnp.minimum(0.1, jnp.maximum(jnp.sqrt(ratio), known))
         rough = rough_hessian(problem, state.params, hyper, data)
         if rough is None:
             operator = hessian(problem, state.params, hyper, data)

@@ -10,6 +10,8 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
+from skhypergrad.bilevel.problem import preconditioner
+
 
 def at(rate: Any, step, params: Any) -> Any:
     """The rate of step 0, 1, ... for every leaf of `params`.
@@ -61,6 +63,4 @@ def batch_gradient(problem, hyper, data, params, step, preconditioned=False):
     """
     batch = data if problem.batch is None else problem.batch(data, step)
     gradient = jax.grad(problem.inner)(params, hyper, batch)
-    if not preconditioned or problem.precondition is None:
-        return gradient
-    return problem.precondition(problem.init(hyper, data), hyper, data)(gradient)
+    return preconditioner(problem, problem.init(hyper, data), hyper, data)(gradient) if preconditioned else gradient

@@ -230,9 +230,9 @@ class Task:
         `given` is what each of them was given, for its type and the names of its features; None for what the last step is.
         """
         given = given or self.given
+        unfitted = clone(self.last).set_params(**hyper)
         return [
-            self._fitted(_told(clone(self.last).set_params(**hyper), rows), own, rows)
-            for own, rows in zip(weights, given, strict=True)
+            self._fitted(_told(copy.copy(unfitted), rows), own, rows) for own, rows in zip(weights, given, strict=True)
         ]
 
     def _fitted(self, estimator, weights, rows):
@@ -243,9 +243,10 @@ class Task:
     @functools.cached_property
     def _judged(self) -> list[tuple]:
         """What scorers need of every fold, whatever the weights: an unfitted estimator, targets, parameters."""
+        unfitted = clone(self.last)
         return [
             (
-                _told(clone(self.last), rows),
+                _told(copy.copy(unfitted), rows),
                 _safe_indexing(self.y, test),
                 check_method_params(self.raw_X, self.routed.score, indices=test),
             )

@@ -267,6 +267,16 @@ class Guess(NamedTuple):
     share: Any
 
 
+class Found(NamedTuple):
+    """What an evaluation found at `hyper`; all but the carry is on the host."""
+
+    hyper: dict
+    value: Any
+    gradient: dict
+    evidence: Any
+    carry: Any
+
+
 def _floats(hyper: Mapping) -> dict[str, np.ndarray]:
     return {name: np.asarray(value, float) for name, value in hyper.items()}
 
@@ -315,24 +325,30 @@ class _Search:
         if self.direct:
             (found,) = self._values([theta], tol)
             return self._answer(theta, found, tol, reason)
-        hyper = _floats(self.space.hyper(theta))
-        found = _step(self.problem, self.axes, self.method, hyper, self.data, guess.near, np.float64(tol), *guess[1:])
-        return self._answer(theta, found, tol, reason)
+        hyper = self.space.hyper(theta)
+        value, gradient, carry = _step(
+            self.problem, self.axes, self.method, _floats(hyper), self.data, guess.near, np.float64(tol), *guess[1:]
+        )
+        value, gradient, evidence = jax.device_get((value, gradient, carry.evidence))
+        return self._answer(theta, Found(hyper, value, gradient, evidence, carry), tol, reason)
 
-    def _values(self, thetas, tol) -> list:
-        """Value, gradient and carry at `AT_ONCE` points at most, on the host; the program is the same for fewer."""
-        hypers = [_floats(self.space.hyper(theta)) for theta in thetas]
-        hypers += hypers[-1:] * (AT_ONCE - len(hypers))
-        stacked = {name: np.stack([hyper[name] for hyper in hypers]) for name in hypers[0]}
+    def _values(self, thetas, tol) -> list[Found]:
+        """What `AT_ONCE` points at most come to; the program is the same for fewer."""
+        hypers = [self.space.hyper(theta) for theta in thetas]
+        padded = hypers + hypers[-1:] * (AT_ONCE - len(hypers))
+        stacked = {name: np.stack([hyper[name] for hyper in padded]) for name in hypers[0]}
         found = _steps(self.problem, self.axes, self.method, stacked, self.data, self.fresh, np.float64(tol))
         leaves, structure = jax.tree.flatten(jax.device_get(found))
-        return [jax.tree.unflatten(structure, [leaf[i] for leaf in leaves]) for i in range(len(thetas))]
+        apart = [jax.tree.unflatten(structure, [leaf[i] for leaf in leaves]) for i in range(len(hypers))]
+        return [
+            Found(hyper, value, gradient, carry.evidence, carry)
+            for hyper, (value, gradient, carry) in zip(hypers, apart, strict=True)
+        ]
 
-    def _answer(self, theta, found, tol, reason) -> Answer:
-        """The value, gradient and carry that were found at theta, checked, judged, recorded and remembered."""
-        value, gradient, carry = found
-        value, gradient, evidence = jax.device_get((value, gradient, carry.evidence))
-        value, gradient = float(value), self.space.pull_back(gradient, self.space.hyper(theta))
+    def _answer(self, theta, found: Found, tol, reason) -> Answer:
+        """What was found at theta, checked, judged, recorded and remembered."""
+        hyper, evidence, carry = found.hyper, found.evidence, found.carry
+        value, gradient = float(found.value), self.space.pull_back(found.gradient, hyper)
         finite = np.isfinite(value) and np.all(np.isfinite(gradient))
         solved = bool(finite and self.method.trusts(evidence, tol))
         if solved and not self.restart and not self.online:
@@ -346,7 +362,7 @@ class _Search:
                 self.params = {i: p for i, p in self.params.items() if self.trace[i].rank <= (judged, value)}
             self.params[len(self.trace)] = carry.params
         seconds = time.perf_counter() - self.began
-        self._record(theta, value, gradient, evidence, tol, seconds, finite, solved, reason, judged)
+        self._record(theta, hyper, value, gradient, evidence, tol, seconds, finite, solved, reason, judged)
         return Answer(value=value, gradient=gradient, carry=carry, solved=solved)
 
     def follow(self, rule, theta, memory, carry, tol, steps) -> Path:
@@ -372,13 +388,14 @@ class _Search:
             place, value, gradient, finite, solved, evidence = jax.tree.map(lambda x, i=i: x[i], answers)
             visits.append(Visit(place, float(value), gradient, bool(solved)))
             why = "restart" if self.restart else "online"
-            self._record(place, float(value), gradient, evidence, tol, seconds[i], finite, solved, why, judged)
+            hyper = self.space.hyper(place)
+            self._record(place, hyper, float(value), gradient, evidence, tol, seconds[i], finite, solved, why, judged)
         return Path(theta, memory, carry, visits)
 
-    def _record(self, theta, value, gradient, evidence, tol, seconds, finite, solved, reason, judged):
+    def _record(self, theta, hyper, value, gradient, evidence, tol, seconds, finite, solved, reason, judged):
         """Add a row to the trace, and show it."""
         evaluation = Evaluation(
-            hyper=self.space.hyper(theta),
+            hyper=hyper,
             theta=np.array(theta, float),
             value=value,
             gradient=gradient,

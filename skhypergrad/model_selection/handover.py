@@ -8,6 +8,8 @@ the search compared, not a fit that stopped early.
 
 from __future__ import annotations
 
+import copy
+
 import numpy as np
 from sklearn.base import clone
 
@@ -47,7 +49,7 @@ class Handover:
 
     def __init__(self, estimator):
         self.estimator, self.answers = estimator, iter(())
-        self.base = clone(estimator)
+        self.base, self.unfitted = clone(estimator), clone(estimator)
         self.base.__dict__["__sklearn_clone__"] = self._hand_out
         self.begun = False
 
@@ -55,10 +57,12 @@ class Handover:
         if not self.begun:
             self.begun = True
             return self.base
-        plain = clone(self.estimator)
         answer = next(self.answers, None)
-        if answer is not None:
-            plain.__dict__["fit"] = _TakeOver(plain, answer)
+        if answer is None:
+            return clone(self.estimator)
+        # until it takes over, nothing but its parameters will be set
+        plain = copy.deepcopy(self.unfitted)
+        plain.__dict__["fit"] = _TakeOver(plain, answer)
         return plain
 
     def expect(self, answers, n_splits, best, *, recalls):

@@ -290,6 +290,8 @@ class _Search:
         self.judge, self.callback = judge, callback
         self.trace: list[Evaluation] = []
         self.direct = getattr(method, "direct", False)
+        # points that are answered about as soon as one
+        self.at_once = AT_ONCE if self.direct else 1
         # an unrolled run that goes on: what a point answers depends on when it is asked
         self.online = method.restarts and not restart and not self.direct
         self.carries: dict[bytes, Any] = {}

@@ -91,6 +91,18 @@ def test_the_better_of_two_basins_is_found_from_anywhere():
         assert min(float(two_basins(p)) for p in oracle.points) <= best + 1e-5
 
 
+def test_starts_on_the_slopes_of_a_minimum_that_was_found_are_left():
+    bounds, seen = Region(np.full(3, -9.0), np.full(3, 9.0)), {}
+    with jax.enable_x64(True):
+        for function in bowl, two_basins:
+            for n in 1, 3:
+                oracle = Oracle(function)
+                LBFGSB(n_descents=n).minimize(oracle, np.zeros(3), bounds, Budget(50, 1e-6))
+                seen[function, n] = len(oracle.points)
+    assert seen[bowl, 3] == seen[bowl, 1]
+    assert seen[two_basins, 3] > seen[two_basins, 1]
+
+
 def rounded(function):
     """Coarse answers have slopes that are wrong by a little, the same at every call."""
 

@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 import polars as pl
 import pytest
+import scipy.optimize
 import scipy.sparse
 import sklearn
 from scipy.stats import loguniform
@@ -121,6 +122,22 @@ def test_several_classes_and_several_targets():
         each = HypergradSearchCV(Ridge(), {"alpha": Real(1e-3, 1e6, shape=(3,))}, cv=4).fit(X, y)
     assert each.best_params_["alpha"].shape == (3,)
     assert each.best_score_ >= one.best_score_ - 1e-9
+
+
+def test_each_of_two_targets_has_the_penalty_that_it_would_have_alone(diabetes):
+    X, y = diabetes
+    targets = np.stack([y, np.random.default_rng(0).normal(y, 100)], axis=1)
+    space, cv = {"alpha": Real(1e-3, 1e3, shape=(2,))}, KFold(4)
+    found = HypergradSearchCV(Ridge(), space, scoring="neg_mean_squared_error", cv=cv, tol=1e-7).fit(X, targets)
+    for target, alpha in zip(targets.T, found.best_params_["alpha"], strict=True):
+
+        def loss(log_alpha, target=target):
+            return -cross_val_score(Ridge(np.exp(log_alpha)), X, target, scoring=found.scoring, cv=cv).mean()
+
+        alone = scipy.optimize.minimize_scalar(loss, bounds=np.log([1e-3, 1e3]), options={"xatol": 1e-7})
+        assert np.log(alpha) == pytest.approx(alone.x, abs=5e-3)
+    # two thirds of them are starts
+    assert len(found.trace_["criterion"]) < 40
 
 
 def test_an_optimum_on_a_bound_is_found_and_told(diabetes):

@@ -3,6 +3,7 @@
     minimize(oracle, theta, region, budget) -> Status        oracle(theta, carry, tol) -> Answer
                                                              oracle.together(thetas, tol) -> Answers
                                                              oracle.follow(rule, theta, ...) -> Path
+                                                             oracle.at_once, points that cost little more than one
 
 The oracle records every evaluation; the point that is returned is chosen from that record by `tune`.
 """

@@ -1,11 +1,13 @@
-"""Several starts, then SciPy's L-BFGS-B from the best basins.
+"""Several starts, then descents of the best basins, along many coordinates by SciPy's L-BFGS-B.
 
     starts     points over the whole box, evaluated at low accuracy, each started from its neighbour's answer
     descents   from the best start of every basin that shows, at full accuracy, best first
 
-Along one coordinate a basin lies between two starts, and `line` closes in on it without SciPy's line search.
+Along one coordinate a basin lies between two starts, and `line` closes in on it without SciPy's line search. Along several,
+a start that slopes down towards a minimum found before is taken to be in its basin. Along two or three, `trust_region` takes
+the place of SciPy where the oracle answers several points at once.
 
-Source: Byrd, Lu, Nocedal & Zhu (1995), by `scipy.optimize.minimize`. Its first step is minus the gradient; the criterion
+Source: Byrd, Lu, Nocedal & Zhu (1995), by `scipy.optimize.minimize`. SciPy's first step is minus the gradient; the criterion
 is therefore scaled so that this step has the length `first_step`, where a raw criterion would waste evaluations on a
 first step of the size of the gradient. Cross-validated losses have several minima (ridge: Stephenson et al. 2021), so
 one descent is not enough; with the starts the result is never worse than a grid of `n_starts` values.
@@ -15,26 +17,21 @@ from __future__ import annotations
 
 import contextlib
 from dataclasses import dataclass
-from typing import ClassVar, NamedTuple
+from typing import ClassVar
 
 import numpy as np
 import scipy.optimize
 from scipy.stats import qmc
 
-from skhypergrad.bilevel.optimizers import line
-from skhypergrad.bilevel.optimizers.oracle import BACKTRACKS, Answer, Budget, ask, is_done, scale_of
+from skhypergrad.bilevel.optimizers import line, trust_region
+from skhypergrad.bilevel.optimizers.oracle import BACKTRACKS, Budget, Place, ask, is_done, scale_of
 from skhypergrad.bilevel.region import Region
 from skhypergrad.bilevel.solution import Status
 
 
-class Start(NamedTuple):
-    theta: np.ndarray
-    answer: Answer
-
-
 @dataclass(frozen=True)
 class LBFGSB:
-    """L-BFGS-B from the best of several starts (see the module).
+    """Descents from the best of several starts, along many coordinates L-BFGS-B's (see the module).
 
     Parameters
     ----------
@@ -84,7 +81,7 @@ class LBFGSB:
         along_line = len(theta) == 1 and len(solved) > 1
         return (self._close_in if along_line else self._descend_all)(oracle, solved, region, budget, scale)
 
-    def _close_in(self, oracle, starts: list[Start], region, budget: Budget, scale: float) -> Status:
+    def _close_in(self, oracle, starts: list[Place], region, budget: Budget, scale: float) -> Status:
         """The minima between neighbouring starts along one coordinate, the most promising first."""
         coarse = self._is_coarse(budget)
         points = sorted((line.Point(float(s.theta[0]), s.answer, coarse) for s in starts), key=lambda p: p.x)
@@ -104,16 +101,26 @@ class LBFGSB:
             return line.descend(oracle, points, (lowest, lowest), *limits, steps_left, self.resolution)[0]
         return first or Status.boundary
 
-    def _descend_all(self, oracle, starts: list[Start], region, budget: Budget, scale: float) -> Status:
-        """SciPy's descents from the best starts."""
-        steps_left, statuses = budget.max_steps, []
+    def _descend_all(self, oracle, starts: list[Place], region, budget: Budget, scale: float) -> Status:
+        """Descents from the best starts, but for those on the slopes of a minimum that was found before."""
+        steps_left, statuses, ends = budget.max_steps, list[Status](), list[Place]()
+        few = len(starts[0].theta) <= min(trust_region.FEW, getattr(oracle, "at_once", 1) - 1)
+        descend = self._descend_few if few else self._descend
         for start in sorted(starts, key=lambda s: s.answer.value)[: self.n_descents]:
-            status, used = self._descend(oracle, start, region, steps_left, budget, scale)
+            if not self.resolution and any(_leads_to(start, end) for end in ends):
+                continue
+            status, used, end = descend(oracle, start, region, steps_left, budget, scale)
             statuses.append(status)
+            ends.append(end)
             steps_left -= used
             if steps_left <= 0:
                 return Status.max_steps
         return statuses[0]
+
+    def _descend_few(self, oracle, start: Place, region, max_steps: int, budget: Budget, scale: float):
+        """Newton steps from one start, as `_descend`; an oracle that answers several points at once has no coarse answers."""
+        limits = budget.inner_tol, budget.tol * scale, max_steps, self.resolution
+        return trust_region.descend(oracle, start, region, self.first_step, *limits)
 
     def _is_coarse(self, budget: Budget) -> bool:
         """Whether the answers of the starts are less accurate than they could be."""
@@ -122,9 +129,9 @@ class LBFGSB:
     def _inner_tol(self, budget: Budget) -> float:
         return min(self.tol, 10 * budget.tol**1.75)
 
-    def _evaluate_starts(self, oracle, theta, region) -> list[Start]:
+    def _evaluate_starts(self, oracle, theta, region) -> list[Place]:
         points = start_points(theta, region, self.n_starts, self.seed)
-        starts = [Start(*pair) for pair in zip(points, ask(oracle, points, self.coarse_tol), strict=True)]
+        starts = [Place(*pair) for pair in zip(points, ask(oracle, points, self.coarse_tol), strict=True)]
         solved = [s for s in starts if s.answer.solved]
         if len(theta) == 1 and len(solved) > 1 and self.halvings:
             best = min(solved, key=lambda s: s.answer.value)
@@ -134,16 +141,16 @@ class LBFGSB:
             beside = (*places[places < here][-1:], *places[places > here][:1])
             gaps = [here + share * (end - here) for end in beside if abs(end - here) > self.first_step]
             points = np.reshape(gaps, (-1, 1))
-            starts += [Start(*pair) for pair in zip(points, ask(oracle, points, self.coarse_tol), strict=True)]
+            starts += [Place(*pair) for pair in zip(points, ask(oracle, points, self.coarse_tol), strict=True)]
         return starts
 
     def _descend(
-        self, oracle, start: Start, region, max_steps: int, budget: Budget, scale: float
-    ) -> tuple[Status, int]:
-        """L-BFGS-B from one start; the status, and the evaluations used."""
+        self, oracle, start: Place, region, max_steps: int, budget: Budget, scale: float
+    ) -> tuple[Status, int, Place]:
+        """L-BFGS-B from one start; the status, the evaluations used, and where it ended."""
         if not region.slope(start.theta, start.answer.gradient).any():
             # in a corner of the box, with every slope pointing out: there is nowhere to go
-            return Status.boundary, 0
+            return Status.boundary, 0, start
         tol, small = self._inner_tol(budget), budget.tol * scale
         options = {"maxiter": max_steps, "maxfun": 10 * max_steps, "ftol": 0.0, "gtol": 0.0}
         box = scipy.optimize.Bounds(*region)
@@ -159,18 +166,18 @@ class LBFGSB:
                 break
             # back to the last solved point, and from there less far than to where the inner problem failed
             start, step = descent.last or start, descent.reach / 4
-        return descent.status, used
+        return descent.status, used, descent.last or start
 
 
 class _Descent:
     """The function that SciPy minimises: scaled, counted, and left as soon as there is nothing more to gain."""
 
-    def __init__(self, oracle, start: Start, region, max_steps, pgtol, tol, first_step, resolution, coarse):
+    def __init__(self, oracle, start: Place, region, max_steps, pgtol, tol, first_step, resolution, coarse):
         self.oracle, self.region, self.max_steps, self.pgtol, self.tol = oracle, region, max_steps, pgtol, tol
         slope = np.max(np.abs(region.slope(start.theta, start.answer.gradient)))
         self.zero, self.scale = start.answer.value, first_step / (slope if slope > 0 else 1.0)
         self.carry, self.used, self.status = start.answer.carry, 0, Status.stalled
-        self.last: Start | None = None
+        self.last: Place | None = None
         self.start, self.reach = start, 0.0
         self.resolution, self.coarse = resolution, coarse
 
@@ -191,10 +198,11 @@ class _Descent:
             self.reach = distance
             raise _Leave
         self.carry = answer.carry
-        if self._is_done(theta, answer):
+        done = self._is_done(theta, answer)
+        self.last = Place(np.array(theta), answer)
+        if done:
             self.status = Status.converged
             raise _Leave
-        self.last = Start(np.array(theta), answer)
         return (answer.value - self.zero) * self.scale, answer.gradient * self.scale
 
     def _is_done(self, theta, answer) -> bool:
@@ -206,6 +214,11 @@ class _Descent:
 
 class _Leave(Exception):
     """Ends a descent from within SciPy's loop."""
+
+
+def _leads_to(start: Place, end: Place) -> bool:
+    """Whether a start is higher than where another descent ended, and slopes down towards it."""
+    return start.answer.value > end.answer.value and start.answer.gradient @ (end.theta - start.theta) < 0
 
 
 def start_points(theta, region, n_starts, seed) -> np.ndarray:

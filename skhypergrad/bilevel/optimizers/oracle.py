@@ -30,6 +30,13 @@ class Answer(NamedTuple):
     solved: bool
 
 
+class Place(NamedTuple):
+    """A point, (n_coordinates,), with what the oracle answered there."""
+
+    theta: np.ndarray
+    answer: Answer
+
+
 def ask(oracle, points, tol) -> list[Answer]:
     """Answers at several points: together where the oracle can, else one by one."""
     return (oracle.together if hasattr(oracle, "together") else functools.partial(one_by_one, oracle))(points, tol)

@@ -19,7 +19,7 @@ from sklearn.utils.parallel import Parallel, delayed
 from skhypergrad.adapters._compat import check_method_params, num_samples
 
 # Seconds of preprocessing below which handing the folds to other processes costs more than it saves.
-WORTH_PROCESSES = 0.5
+WORTH_PROCESSES = 5.0
 
 
 class Preprocessed(NamedTuple):

@@ -53,7 +53,8 @@ def log_loss(raw, y, weight, variance):
     """
     loss = losses.logistic if raw.shape[-1] == 1 else losses.multinomial
     eps = jnp.finfo(raw.dtype).eps
-    return _mean(jnp.clip(loss(raw, y), -jnp.log1p(-eps), -jnp.log(eps)), weight)
+    clipped = jnp.clip(loss(raw, y), -jnp.log1p(-eps), -jnp.log(eps))
+    return losses.weighted(weight, clipped) / jnp.sum(weight)
 
 
 def brier(raw, y, weight, variance):

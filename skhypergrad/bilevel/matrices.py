@@ -29,6 +29,9 @@ from jax.interpreters import ad, batching, mlir
 # Threads of a product on the host, each with its share of the rows.
 WORKERS = min(os.cpu_count() or 1, 8)
 
+# Cells of a table up to which its squares are formed at once, and rows of a block beyond.
+LARGEST_SQUARES, BLOCK = 1 << 20, 1024
+
 
 @functools.cache
 def _workers():
@@ -213,7 +216,22 @@ def squares(X, columns):
         return X.scale[:, None] ** 2 * squares(X.matrix, columns)
     if isinstance(X, TwoPrecisions):
         return squares(X.rough, columns.astype(jnp.float32)).astype(columns.dtype)
-    return (columns.T @ X**2).T
+    return _dense_squares(X, columns)
+
+
+def _dense_squares(X, columns):
+    # in blocks of rows: the squares of a large table at once would be as much memory again
+    n, p = X.shape
+    if n <= BLOCK or n * p <= LARGEST_SQUARES:
+        return (columns.T @ X**2).T
+    whole = n - n % BLOCK
+
+    def add(total, begin):
+        rows, weight = (jax.lax.dynamic_slice_in_dim(x, begin, BLOCK) for x in (X, columns))
+        return total + weight.T @ rows**2, None
+
+    rest = columns[whole:].T @ X[whole:] ** 2
+    return jax.lax.scan(add, rest, jnp.arange(0, whole, BLOCK))[0].T
 
 
 # key (b,), six arrays (b, ...) or none, columns (b, n_in, c) -> (b, n_out, c): b matrices, c columns each

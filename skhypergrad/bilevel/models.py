@@ -80,13 +80,10 @@ class LinearModel:
 
     def inner(self, params, hyper, data):
         rows = data.train
-        loss = jnp.vdot(rows.weight, self.loss(self.raw(params, rows.X, data.offset), rows.y))
+        loss = losses.weighted(rows.weight, self.loss(self.raw(params, rows.X, data.offset), rows.y))
         return loss + penalties.ridge(_of_features(params.coef, data), self.strength(hyper))
 
     def precondition(self, params, hyper, data):
-        low = self.lower(data)
-        if low is not None:
-            return self.precondition(lowered(params), lowered(hyper), low)
         rows = data.train
         raw = self.raw(params, rows.X, data.offset)
         curvature = rows.weight[:, None] * self._curvature(raw, rows.y)
@@ -138,7 +135,7 @@ class LinearModel:
         if not isinstance(data.train.X, TwoPrecisions):
             return None
         low = lowered(data)
-        return low._replace(train=low.train._replace(X=low.train.X.rough), test=low.test._replace(X=low.test.X.rough))
+        return low._replace(train=low.train._replace(X=low.train.X.rough))
 
     def _curvature(self, raw, y):
         """Second derivative of each row's loss in each of its raw predictions, (n_samples, n_outputs)."""
@@ -179,7 +176,7 @@ def held_out(model: LinearModel, criterion: Callable) -> Problem:
     """
 
     def outer(params, hyper, data):
-        rows = data.test
+        rows = data.held_out()
         return data.share * criterion(model.raw(params, rows.X, data.offset), rows.y, rows.weight, data.variance)
 
     return Problem(inner=model.inner, outer=outer, init=model.init, precondition=model.precondition, lower=model.lower)

@@ -10,6 +10,7 @@ from skhypergrad.bilevel import Implicit, LinearModel, criteria, held_out, losse
 from skhypergrad.bilevel.folds import Affine, Parts, Table, affine, choice, cut, factors, tables
 from skhypergrad.bilevel.folds import squared as condensing
 from skhypergrad.bilevel.folds.data import padded
+from skhypergrad.bilevel.matrices import TwoPrecisions
 from skhypergrad.bilevel.tune import _start, _step
 
 
@@ -100,6 +101,21 @@ def test_a_rough_first_solution_changes_nothing(rng, monkeypatch):
     plain = solve(apart, False, True)
     monkeypatch.setattr(choice, "MANY_CELLS", 0)
     same(solve(apart, False, True), plain)
+
+
+def test_more_classes_are_more_work_and_worth_another_precision(rng):
+    X = rng.normal(size=(1024, 64))
+    for outputs, two in ((1, False), (7, False), (8, True)):
+        assert isinstance(choice._held(X, outputs), TwoPrecisions) is two
+
+
+def test_the_held_out_rows_are_not_held_twice(rng):
+    rows = table(90, 5, rng, binary=True)
+    fold = cut(rows, squared=False, fit_intercept=True).data
+    assert fold.test.X is None
+    held = fold.held_out()
+    assert held.X is fold.train.X
+    np.testing.assert_array_equal(held.weight[:, :90], rows.test_weight)
 
 
 def test_preprocessing_that_does_more_than_scale_is_not_mistaken(rng):

@@ -144,6 +144,18 @@ def test_log_losses_keep_the_digits_of_a_small_loss(x):
                     assert float(own) == pytest.approx(float(true), rel=1e-14, abs=slack)
 
 
+@pytest.mark.parametrize("n", [1, 8, 11])
+def test_a_weighted_sum_is_one_of_any_number_of_rows_and_in_both_precisions(n, rng):
+    weight, loss = rng.random(n), rng.random(n)
+    with jax.enable_x64(True):
+        value, gradients = jax.value_and_grad(losses.weighted, (0, 1))(jnp.asarray(weight), jnp.asarray(loss))
+        rough = losses.weighted(jnp.asarray(weight, jnp.float32), jnp.asarray(loss, jnp.float32))
+    assert float(value) == pytest.approx(weight @ loss, rel=1e-14)
+    np.testing.assert_allclose(gradients, (loss, weight), rtol=1e-14)
+    assert rough.dtype == jnp.float32
+    assert float(rough) == pytest.approx(weight @ loss, rel=1e-6)
+
+
 def test_the_multinomial_loss_is_differentiated_in_its_labels(rng):
     raw, y = rng.normal(size=(4, 3)), rng.dirichlet(np.ones(3), 4)
     with jax.enable_x64(True):

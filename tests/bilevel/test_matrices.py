@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import scipy.sparse
 
+from skhypergrad.bilevel import matrices
 from skhypergrad.bilevel.matrices import Diagonal, HostMatrix, RowScaled, Sparse, TwoPrecisions, squares
 
 SHAPE = (24, 16)
@@ -97,6 +98,16 @@ def test_rows_scaled_apart(rng):
     X = RowScaled(scale, matrix)
     np.testing.assert_allclose(X @ w, np.diag(scale) @ matrix @ w)
     np.testing.assert_allclose(squares(X, v), ((scale[:, None] * matrix) ** 2).T @ v)
+
+
+@pytest.mark.parametrize("n", [3, 8, 11])
+def test_squares_are_summed_block_by_block(n, rng, monkeypatch):
+    X, v = rng.normal(size=(n, 3)), rng.random((n, 2))
+    whole = squares(jnp.asarray(X), jnp.asarray(v))
+    monkeypatch.setattr(matrices, "LARGEST_SQUARES", 0)
+    monkeypatch.setattr(matrices, "BLOCK", 4)
+    np.testing.assert_allclose(squares(jnp.asarray(X), jnp.asarray(v)), whole, rtol=1e-6)
+    np.testing.assert_allclose(whole, (X**2).T @ v, rtol=1e-6)
 
 
 def test_a_product_has_the_precision_of_its_columns(rng):

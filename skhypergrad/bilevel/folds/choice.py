@@ -25,7 +25,8 @@ from skhypergrad.bilevel.matrices import (
 # Above this a factorisation, cubic in the smaller side, costs more than the iterations it saves.
 LARGEST_BASIS = 2048
 
-# From this size on a product takes longer in float64 than in float32.
+# From this size on products in float32 save more time than they take to compile. With the number of classes grow both the
+# columns of a product and the products of a solve: cells count by its square.
 MANY_CELLS = 1 << 22
 
 
@@ -62,9 +63,9 @@ def _represented(table: Table, squared: bool, fit_intercept: bool, rotates: bool
     return _stacked(table, fit_intercept) if apart or isinstance(table.X, list) else _shared(table, fit_intercept)
 
 
-def _held(X):
+def _held(X, outputs: int):
     """Dense rows as the engine holds them: in two precisions where products are what costs."""
-    return TwoPrecisions.of(X) if X.shape[-2] * X.shape[-1] >= MANY_CELLS else X
+    return TwoPrecisions.of(X) if X.shape[-2] * X.shape[-1] * outputs**2 >= MANY_CELLS else X
 
 
 def _padded_rows(table: Table) -> tuple[int, Any, Any, Any]:
@@ -89,15 +90,16 @@ def _sparse(table: Table, fit_intercept: bool) -> Folds:
     if rescaled:
         rows, columns = (fit_into(f, len(f), size) for f, size in ((table.X.rows, n), (table.X.columns, width)))
         X, axis = RowScaled(rows, ColumnScaled(columns, X)), RowScaled(0, ColumnScaled(0, None))
-    data = Fold(train=Rows(X, y, train_weight), test=Rows(X, y, test_weight), to_features=None, **common(table))
+    data = Fold(train=Rows(X, y, train_weight), test=Rows(None, None, test_weight), to_features=None, **common(table))
     restore = Restoration(basis=None, center=np.zeros((1, features)), y_center=np.zeros((1, y.shape[1])))
     return Folds(data, _axes(rows=axis), restore, fit_intercept, tuple(hosts))
 
 
 def _axes(rows=None, to_features=None) -> Fold:
     """Axes of data with one y for all folds; X is `rows`, None where that is one, too."""
-    part = Rows(rows, None, 0)
-    return Fold(train=part, test=part, variance=0, offset=0, to_features=to_features, share=0)
+    return Fold(
+        train=Rows(rows, None, 0), test=Rows(None, None, 0), variance=0, offset=0, to_features=to_features, share=0
+    )
 
 
 def _shared(table: Table, fit_intercept: bool) -> Folds:
@@ -112,7 +114,7 @@ def _shared(table: Table, fit_intercept: bool) -> Folds:
     weight = table.train_weight.sum(axis=0)
     used = ((table.train_weight > 0) | (table.test_weight > 0)).any(axis=0)
     rotated, basis, center = _rotated(X, weight, used, fit_intercept, common_scale)
-    rows = _held(fit_into(rotated, n, padded(rotated.shape[1])))
+    rows = _held(fit_into(rotated, n, padded(rotated.shape[1])), y.shape[1])
     center = center[None]
     bases: Any = None if basis is None else [basis]
     to_features: Any = None
@@ -128,7 +130,7 @@ def _shared(table: Table, fit_intercept: bool) -> Folds:
             to_features = RowScaled(ratio, fit_into(basis, len(basis), width))
         center = relation.shift + center * relation.scale
     data = Fold(
-        train=Rows(rows, y, train_weight), test=Rows(rows, y, test_weight), to_features=to_features, **common(table)
+        train=Rows(rows, y, train_weight), test=Rows(None, None, test_weight), to_features=to_features, **common(table)
     )
     restore = Restoration(bases, center, np.zeros((1, y.shape[1])))
     return Folds(data, _axes(to_features=axis), restore, fit_intercept)
@@ -151,8 +153,8 @@ def _stacked(table: Table, fit_intercept: bool) -> Folds:
     features = table.X.shape[1] if isinstance(table.X, Affine) else max(m.shape[1] for m in table.X)
     parts, bases, centers = zip(*in_threads(fold, range(len(table.share))), strict=True)
     width = padded(max(part.shape[1] for part in parts))
-    X = _held(np.stack([fit_into(part, n, width) for part in parts]))
-    data = Fold(train=Rows(X, y, train_weight), test=Rows(X, y, test_weight), to_features=None, **common(table))
+    X = _held(np.stack([fit_into(part, n, width) for part in parts]), y.shape[1])
+    data = Fold(train=Rows(X, y, train_weight), test=Rows(None, None, test_weight), to_features=None, **common(table))
     restore = Restoration(None if bases[0] is None else bases, np.stack(centers), np.zeros((1, y.shape[1])))
     return Folds(data, _axes(rows=0), restore, fit_intercept)
 
@@ -163,7 +165,7 @@ def _plain(table: Table, fit_intercept: bool) -> Folds:
     center = _center(table.X, table.train_weight.sum(axis=0), fit_intercept)
     rows = _centred(table.X, center)
     X = fit_into(rows, n, padded(rows.shape[1]))
-    data = Fold(train=Rows(X, y, train_weight), test=Rows(X, y, test_weight), to_features=None, **common(table))
+    data = Fold(train=Rows(X, y, train_weight), test=Rows(None, None, test_weight), to_features=None, **common(table))
     return Folds(data, _axes(), Restoration(None, center[None], np.zeros((1, y.shape[1]))), fit_intercept)
 
 

@@ -24,7 +24,7 @@ class Fold(NamedTuple):
     Attributes
     ----------
     train, test : Rows
-        What the inner and the outer objective see.
+        What the inner and the outer objective see; `test` has weights only where X and y are those of `train`.
     variance : (n_outputs,) weighted variance of the held-out targets
     offset : (n_outputs,) a fixed part of the raw prediction
     to_features : matrix from `n_features` directions to the features the penalty sees, None for an orthonormal basis
@@ -37,6 +37,10 @@ class Fold(NamedTuple):
     offset: Any
     to_features: Any
     share: Any
+
+    def held_out(self) -> Rows:
+        """What the outer objective sees."""
+        return self.train._replace(weight=self.test.weight) if self.test.X is None else self.test
 
 
 class RowCombinations(NamedTuple):

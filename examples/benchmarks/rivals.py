@@ -344,7 +344,7 @@ def draw(rows, file):
         xscale="log", yticks=range(len(rows)), yticklabels=list(rows), xlabel="time of the rival / time of the search"
     )
     ax.invert_yaxis()
-    ax.legend()
+    figure.legend(loc="outside upper center", ncols=2)
     figure.savefig(file, dpi=120)
 
 

@@ -24,7 +24,7 @@ class Gram(NamedTuple):
 
     Attributes
     ----------
-    rows : (n_samples, n_features) B, the rows in the metric of the penalty
+    rows : (n_samples, n_features) B, the rows in the metric of the penalty; None where only products were given
     scale : (n_features,) sqrt(penalty)
     factor : Cholesky factor of I + B^T B, or of I + B B^T where there are fewer rows than features
     """
@@ -41,9 +41,15 @@ class Gram(NamedTuple):
         few = rows if X.shape[0] < X.shape[1] else rows.T
         return cls(rows, scale, cholesky(jnp.eye(len(few)) + few @ few.T))
 
+    @classmethod
+    def of_products(cls, products, penalty, cholesky: Callable = jnp.linalg.cholesky) -> Gram:
+        """Factorise, to `solve` alone; `products` (n_features, n_features) is X^T X."""
+        scale = jnp.sqrt(penalty)
+        return cls(None, scale, cholesky(jnp.eye(len(scale)) + products / jnp.outer(scale, scale)))
+
     @property
     def is_wide(self) -> bool:
-        return self.rows.shape[0] < self.rows.shape[1]
+        return self.rows is not None and self.rows.shape[0] < self.rows.shape[1]
 
     def solve(self, v):
         """(X^T X + diag(penalty))^-1 v, for v (n_features,); not to be differentiated."""

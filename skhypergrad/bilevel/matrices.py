@@ -216,22 +216,30 @@ def squares(X, columns):
         return X.scale[:, None] ** 2 * squares(X.matrix, columns)
     if isinstance(X, TwoPrecisions):
         return squares(X.rough, columns.astype(jnp.float32)).astype(columns.dtype)
-    return _dense_squares(X, columns)
+    return _summed(lambda rows, weight: weight.T @ rows**2, X, columns).T
 
 
-def _dense_squares(X, columns):
-    # in blocks of rows: the squares of a large table at once would be as much memory again
+def products(X, weight, center):
+    """(X - center)^T diag(weight) (X - center), for dense X, weight (n_rows,) and center (n_features,)."""
+
+    def function(rows, weight):
+        rows = rows - center
+        return (weight[:, None] * rows).T @ rows
+
+    return _summed(function, X, weight)
+
+
+def _summed(function: Callable, X, weight):
+    """function(X, weight), a sum over rows; of a large table in blocks, since all at once would be as much memory again."""
     n, p = X.shape
     if n <= BLOCK or n * p <= LARGEST_SQUARES:
-        return (columns.T @ X**2).T
+        return function(X, weight)
     whole = n - n % BLOCK
 
     def add(total, begin):
-        rows, weight = (jax.lax.dynamic_slice_in_dim(x, begin, BLOCK) for x in (X, columns))
-        return total + weight.T @ rows**2, None
+        return total + function(*(jax.lax.dynamic_slice_in_dim(x, begin, BLOCK) for x in (X, weight))), None
 
-    rest = columns[whole:].T @ X[whole:] ** 2
-    return jax.lax.scan(add, rest, jnp.arange(0, whole, BLOCK))[0].T
+    return jax.lax.scan(add, function(X[whole:], weight[whole:]), jnp.arange(0, whole, BLOCK))[0]
 
 
 # key (b,), six arrays (b, ...) or none, columns (b, n_in, c) -> (b, n_out, c): b matrices, c columns each

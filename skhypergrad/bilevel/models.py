@@ -12,7 +12,7 @@ import jax.numpy as jnp
 
 from skhypergrad.bilevel import losses, penalties
 from skhypergrad.bilevel.gram import Gram, cholesky_by_task
-from skhypergrad.bilevel.matrices import TwoPrecisions, squares
+from skhypergrad.bilevel.matrices import TwoPrecisions, products, squares
 from skhypergrad.bilevel.problem import Problem, lowered
 
 # Up to this size of the smaller side of the rows, blocks of the Hessian are factorised: that costs some 30 products, and
@@ -104,7 +104,10 @@ class LinearModel:
         def factorise(weight, strength):
             total = _positive(jnp.sum(weight))
             center = weight @ X / total if self.fit_intercept else jnp.zeros(X.shape[1])
-            return Gram.of(jnp.sqrt(weight)[:, None] * (X - center), strength, cholesky_by_task), center, total
+            if X.shape[0] < X.shape[1]:
+                rows = jnp.sqrt(weight)[:, None] * (X - center)
+                return Gram.of(rows, strength, cholesky_by_task), center, total
+            return Gram.of_products(products(X, weight, center), strength, cholesky_by_task), center, total
 
         # one output after the other, as with the curvature
         grams, centers, totals = jax.lax.map(lambda pair: factorise(*pair), (curvature.T, strength.T))

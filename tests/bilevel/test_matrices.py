@@ -101,13 +101,16 @@ def test_rows_scaled_apart(rng):
 
 
 @pytest.mark.parametrize("n", [3, 8, 11])
-def test_squares_are_summed_block_by_block(n, rng, monkeypatch):
-    X, v = rng.normal(size=(n, 3)), rng.random((n, 2))
-    whole = squares(jnp.asarray(X), jnp.asarray(v))
-    monkeypatch.setattr(matrices, "LARGEST_SQUARES", 0)
+def test_squares_and_products_are_summed_block_by_block(n, rng, monkeypatch):
+    X, v, center = rng.normal(size=(n, 3)), rng.random((n, 2)), rng.normal(size=3)
     monkeypatch.setattr(matrices, "BLOCK", 4)
-    np.testing.assert_allclose(squares(jnp.asarray(X), jnp.asarray(v)), whole, rtol=1e-6)
-    np.testing.assert_allclose(whole, (X**2).T @ v, rtol=1e-6)
+    for largest in (1 << 20, 0):
+        monkeypatch.setattr(matrices, "LARGEST_SQUARES", largest)
+        with jax.enable_x64(True):
+            summed = squares(jnp.asarray(X), jnp.asarray(v))
+            about = matrices.products(jnp.asarray(X), jnp.asarray(v[:, 0]), center)
+        np.testing.assert_allclose(summed, (X**2).T @ v, rtol=1e-12)
+        np.testing.assert_allclose(about, (X - center).T @ np.diag(v[:, 0]) @ (X - center), rtol=1e-11, atol=1e-13)
 
 
 def test_a_product_has_the_precision_of_its_columns(rng):

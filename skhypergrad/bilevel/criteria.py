@@ -18,7 +18,8 @@ from skhypergrad.bilevel import losses
 
 
 def _mean(rows, weight):
-    return jnp.tensordot(weight, rows, axes=1) / jnp.sum(weight)
+    total = losses.weighted(weight, rows) if rows.ndim == 1 else weight @ rows
+    return total / jnp.sum(weight)
 
 
 def squared_error(raw, y, weight, variance):
@@ -53,8 +54,7 @@ def log_loss(raw, y, weight, variance):
     """
     loss = losses.logistic if raw.shape[-1] == 1 else losses.multinomial
     eps = jnp.finfo(raw.dtype).eps
-    clipped = jnp.clip(loss(raw, y), -jnp.log1p(-eps), -jnp.log(eps))
-    return losses.weighted(weight, clipped) / jnp.sum(weight)
+    return _mean(jnp.clip(loss(raw, y), -jnp.log1p(-eps), -jnp.log(eps)), weight)
 
 
 def brier(raw, y, weight, variance):

@@ -117,6 +117,15 @@ def test_minima_on_the_bounds_are_found_and_no_point_lies_outside(size):
     assert oracle.lowest == bowl(region.low)[0]
 
 
+def test_differences_stay_inside_a_box_that_is_narrower_than_they_are():
+    region = Region(np.array([0.0, -9.0]), np.array([1e-5, 9.0]))
+    oracle = Together(bowl)
+    assert LBFGSB().minimize(oracle, np.array([5e-6, 0.0]), region, Budget(50, 1e-6)) is Status.converged
+    assert (oracle.points >= region.low).all()
+    assert (oracle.points <= region.high).all()
+    assert oracle.lowest == pytest.approx(bowl(np.array([1e-5, 0.7]))[0], abs=1e-9)
+
+
 def test_a_step_into_what_cannot_be_solved_is_taken_back():
     # flat away from the minimum, so that a model leads far beyond it
     leap, budget = LBFGSB(n_starts=1, first_step=8.0), Budget(90, 1e-6)

@@ -86,7 +86,9 @@ def descend(
 
 def _look(oracle, theta, region: Region, tol: float) -> Model | None:
     """The model around a point; None where that or one beside it is not solved."""
-    apart = np.where(theta + APART <= region.high, APART, -APART)
+    # inside the box, however narrow it is
+    apart = np.minimum(APART, (region.high - region.low) / 2)
+    apart = np.where(theta + apart <= region.high, apart, -apart)
     answers = ask(oracle, [theta, *(theta + np.diag(apart))], tol)
     if not all(answer.solved for answer in answers):
         return None
